@@ -1,0 +1,290 @@
+"""The command ``wattbus``: start and stop a production, test its items, look at what happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from wattbus import __version__, cli_data, words
+from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
+from wattbus.errors import BadRequest, NotRunning, WattbusError
+
+app = typer.Typer(
+    name="wattbus",
+    help="Run IoP productions without IRIS, and account for the energy of every operation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cli_data.models, name="models")
+app.add_typer(cli_data.tables, name="tables")
+app.add_typer(cli_data.export, name="export")
+app.command("energy")(cli_data.energy)
+
+NOT_RUNNING = 3
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"wattbus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    home_folder: Annotated[
+        Path | None, typer.Option("--home", help="Folder of all state.", envvar="WATTBUS_HOME")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    if home_folder is not None:
+        os.environ["WATTBUS_HOME"] = str(home_folder)
+
+
+@app.command()
+def start(
+    settings: Annotated[Path | None, typer.Option("--settings", help="The settings.py to run.")] = None,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the production and list its items."""
+    from wattbus import server
+
+    if foreground:
+        state = server.serve(configured(), settings)
+        say(f"{state}.")
+        return
+    _show_status(server.start(configured(), settings), as_json)
+
+
+@app.command()
+def stop(as_json: JsonOption = False) -> None:
+    """Stop the production; what is queued stays queued."""
+    from wattbus import server
+
+    state = server.stop(home())
+    say_json({"status": state}) if as_json else say(f"{state}.")
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Show the production and its items; exit status 3 when none runs."""
+    from wattbus import server
+
+    try:
+        answer = server.status(home())
+    except NotRunning as error:
+        say_json({"status": "Stopped", "text": str(error)}) if as_json else say(str(error))
+        raise typer.Exit(NOT_RUNNING) from None
+    _show_status(answer, as_json)
+
+
+@app.command("test")
+def send(
+    item: Annotated[str, typer.Argument(help="Name of the item, such as Python.MLOperation.")],
+    type: Annotated[str, typer.Argument(help="Message type, such as msg.MLRequest.")],
+    body: Annotated[str, typer.Argument(help="JSON of the body, or @file.")] = "{}",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the response; -1 for ever.")] = -1,
+    background: Annotated[bool, typer.Option(help="Send, and print the message id.")] = False,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key is the same message.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a message to an item of the running production and print the response."""
+    from wattbus.runtime.control import call
+
+    answer = call(
+        home(),
+        "test",
+        item=item,
+        type=type,
+        body=_body(body),
+        timeout=timeout,
+        background=background,
+        idempotency_key=idempotency_key,
+    )
+    response = json.loads(answer["body"]) if answer.get("body") else None
+    if as_json:
+        say_json({"message_id": answer["message_id"], "type": answer.get("type"), "response": response})
+    elif background:
+        say(f"message {answer['message_id']} is accepted; see `wattbus trace {answer['message_id']}`")
+    else:
+        say(f"{answer['type'] or 'no response body'}  (message {answer['message_id']})")
+        for line in (
+            json.dumps(response, indent=2, ensure_ascii=False).splitlines() if response is not None else ()
+        ):
+            say(line)
+
+
+@app.command()
+def trace(
+    session: Annotated[
+        int | None, typer.Argument(help="Session or message id; by default the newest.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Columns to draw in.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the visual trace of a session: messages, waits, durations, joules."""
+    from rich.console import Console
+
+    from wattbus import trace as traces
+
+    found = traces.read(reading(), session)
+    if as_json:
+        say_json(found.to_dict())
+    else:
+        Console(highlight=False, width=width).print(found)
+
+
+@app.command()
+def messages(
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 20,
+    item: Annotated[str | None, typer.Option(help="Only messages from or to this item.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only this status, such as Error.")] = None,
+    session: Annotated[int | None, typer.Option(help="Only this session.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List messages, the newest first."""
+    from wattbus.errors import UnknownName
+    from wattbus.store.queries import list_messages
+    from wattbus.store.tables import Status
+
+    if status is not None and status not in list(Status):
+        raise UnknownName("status", status, [word.value for word in Status])
+    found = list_messages(reading(), limit=limit, item=item, status=status, session_id=session)
+    if as_json:
+        say_json(found)
+        return
+    say_table(
+        ["#id", "#session", "time", "type", "source", "target", "body", "status", "error"],
+        (
+            (
+                row.id,
+                row.session_id,
+                words.local_time(row.time_created_us),
+                row.type,
+                row.source_item,
+                row.target_item,
+                row.body_class.rpartition(".")[2],
+                row.status,
+                (row.error_status or "")[:80],
+            )
+            for row in found
+        ),
+        empty="No messages yet: send one with `wattbus test ITEM TYPE JSON`.",
+    )
+
+
+@app.command()
+def log(
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many lines.")] = 50,
+    item: Annotated[str | None, typer.Option(help="Only this item.")] = None,
+    type: Annotated[str | None, typer.Option(help="Only this type: Error, Warning, Info, ...")] = None,
+    session: Annotated[int | None, typer.Option(help="Only this session.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the event log, the newest line last."""
+    from wattbus.store.queries import list_events
+
+    found = list_events(reading(), limit=limit, item=item, type=type, session_id=session)
+    if as_json:
+        say_json(found)
+        return
+    for line in found:
+        about = f" [{line.message_id}]" if line.message_id else ""
+        say(
+            f"{words.local_time(line.time_us)} {line.type:<7} {line.item or 'production'}{about}  {line.text.rstrip()}"
+        )
+    if not found:
+        say("The event log is empty.")
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check the store and the model folder; exit status 1 when something is wrong."""
+    from wattbus import doctor as doctors
+
+    report = doctors.examine(home(), configured().store_url)
+    if as_json:
+        say_json({"ok": report.ok, "checks": plain(report.checks)})
+    else:
+        for check in report.checks:
+            say(
+                f"{check.code}  {'ok    ' if check.ok else 'WRONG '} {check.name}: {'; '.join(check.details)}"
+            )
+            if not check.ok:
+                say(f"      {check.cure}")
+        say("ok" if report.ok else "something is wrong, see above")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(as_json: JsonOption = False) -> None:
+    """Run the main job from end to end: reuse, fine-tune, compare, swap, account for every joule."""
+    from wattbus.demo import run_demo
+
+    done = run_demo(configured(), quiet=as_json)
+    if as_json:
+        say_json(done)
+
+
+def main() -> None:
+    """Run the command; an error is a sentence and an exit status, a traceback only with --debug."""
+    try:
+        app()
+    except WattbusError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        _fail(type(error).__name__, str(error))
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        _fail(type(error).__name__, f"{type(error).__name__}: {error}. This is a bug; --debug shows where.")
+
+
+def _fail(kind: str, text: str) -> NoReturn:
+    if "--json" in sys.argv:
+        say_json({"error": kind, "text": text})
+    sys.stderr.write(f"error: {words.clean(text)}\n")
+    raise SystemExit(NOT_RUNNING if kind == "NotRunning" else 1)
+
+
+def _body(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body file {text[1:]!r} cannot be read: {error}.") from None
+
+
+def _show_status(answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        say_json(answer)
+        return
+    say(f"{answer['production']} is {answer['status']} (process {answer['pid']}, {answer['home']})")
+    say_table(
+        ["item", "kind", "component", "state", "#pool", "#queued", "error"],
+        (
+            (
+                row["name"],
+                row["kind"],
+                row["component"],
+                row["state"],
+                row["pool_size"],
+                row["queued"],
+                row["error"],
+            )
+            for row in answer["items"]
+        ),
+        empty="The production has no items.",
+    )

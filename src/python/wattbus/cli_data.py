@@ -1,0 +1,213 @@
+"""The parts of the command that look after data: models, tables, energy, exports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wattbus import words
+from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
+from wattbus.errors import BadRequest, ModelCorrupt
+
+if TYPE_CHECKING:
+    from wattbus.ml.models import ModelStore, ModelVersion
+    from wattbus.ml.tables import TrainingTables
+
+models = typer.Typer(help="Versions of the cached models.", no_args_is_help=True)
+tables = typer.Typer(help="SQL tables that trainings read.", no_args_is_help=True)
+export = typer.Typer(help="Reports in open formats.", no_args_is_help=True)
+
+
+@models.command("ls")
+def models_ls(
+    name: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: JsonOption = False
+) -> None:
+    """List the cached versions; * marks the published one, + the staged one."""
+    store = _models()
+    rows = [
+        _version_row(store, version)
+        for each in ([name] if name else store.names())
+        for version in store.versions(each)
+    ]
+    if as_json:
+        say_json(rows)
+        return
+    say_table(
+        ["", "model", "version", "#size", "accuracy", "made from", "source", "licence"],
+        (
+            (
+                row["mark"],
+                row["name"],
+                row["id"],
+                words.size(row["size_bytes"]),
+                "" if row["metrics"].get("accuracy") is None else f"{row['metrics']['accuracy']:.3f}",
+                row["parent"] or "",
+                row["source"],
+                row["licence"] or "unknown",
+            )
+            for row in rows
+        ),
+        empty="No model is cached yet: start a production, or run `wattbus demo`.",
+    )
+
+
+@models.command("verify")
+def models_verify(
+    name: Annotated[str | None, typer.Argument(help="Only this model.")] = None, as_json: JsonOption = False
+) -> None:
+    """Compare every file with its manifest; exit status 1 when one differs."""
+    found = _models().verify(name)
+    if as_json:
+        say_json(found)
+    for check in found if not as_json else ():
+        say(
+            f"{'ok    ' if check.ok else 'WRONG '} {check.name} {check.version} {'; '.join(check.problems)}".rstrip()
+        )
+    if not found and not as_json:
+        say("No model is cached yet.")
+    if any(not check.ok for check in found):
+        raise ModelCorrupt(
+            "a version differs from its manifest: roll back with `wattbus models rollback NAME`."
+        )
+
+
+@models.command("rollback")
+def models_rollback(
+    name: Annotated[str, typer.Argument(help="Name of the model.")], as_json: JsonOption = False
+) -> None:
+    """Publish the version before the current one again."""
+    store = _models()
+    before = store.current(name)
+    version = store.rollback(name)
+    if as_json:
+        say_json({"model": name, "version": version.id, "replaced": before.id})
+        return
+    say(f"{name}: {version.id} answers from now on, in place of {before.id}.")
+
+
+@tables.command("ls")
+def tables_ls(as_json: JsonOption = False) -> None:
+    """List the tables with their columns and rows."""
+    source = _tables()
+    found = [source.describe(name) for name in source.names()]
+    if as_json:
+        say_json(found)
+        return
+    say_table(
+        ["table", "#rows", "columns"],
+        (
+            (
+                table.name,
+                f"{table.rows:,}",
+                ", ".join(f"{column.name} {column.type}" for column in table.columns),
+            )
+            for table in found
+        ),
+        empty="No tables yet: load one with `wattbus tables load TABLE FILE.csv`.",
+    )
+
+
+@tables.command("load")
+def tables_load(
+    table: Annotated[str, typer.Argument(help="Name of the table, such as iris.Review.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header.")],
+    replace: Annotated[bool, typer.Option(help="Replace a table that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a table from a CSV file, whole or not at all."""
+    home().create()
+    rows = _tables().load_csv(table, file, if_exists="replace" if replace else "keep")
+    if as_json:
+        say_json({"table": table, "rows_loaded": rows})
+        return
+    say(
+        f"{table}: {rows:,} rows loaded."
+        if rows
+        else f"{table} is there already and was kept; --replace loads it anew."
+    )
+
+
+def energy(as_json: JsonOption = False) -> None:
+    """Show the energy by item, model and tier, and the machine's by bucket."""
+    from wattbus.store.queries import energy_buckets, energy_groups
+
+    engine = reading()
+    groups, buckets = energy_groups(engine), energy_buckets(engine)
+    if as_json:
+        say_json({"items": groups, "buckets": buckets})
+        return
+    say_table(
+        ["item", "model", "scope", "#attempts", "#unknown", "#energy", "#bounds", "#CPU time", "#duration"],
+        (
+            (
+                group.item,
+                group.model or "",
+                group.scope,
+                group.attempts,
+                group.unknown,
+                words.joules(group.joules, group.tier),
+                words.joule_range(group.low_joules, group.high_joules),
+                words.seconds(group.cpu_seconds),
+                words.seconds(group.duration_seconds),
+            )
+            for group in groups
+        ),
+        empty="No attempt has been metered yet.",
+    )
+    for bucket in buckets:
+        say(f"The machine, {words.seconds(bucket.seconds)}, {bucket.method}:")
+        for name in ("operations", "idle", "others", "overhead"):
+            say(f"  {name:<11} {words.joules(getattr(bucket, name + '_joules'), bucket.tier)}")
+        say(f"  {'total':<11} {words.joules(bucket.total_joules, bucket.tier)}")
+
+
+@export.command("boamps")
+def export_boamps(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the reports go; by default `exports` in the home.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write BoAmps reports: one a fine-tune, and one an operation, model, day of inference."""
+    from wattbus.export.stored import write_boamps
+
+    config = configured()
+    made = write_boamps(reading(), home(), folder or home().exports, country=config.country)
+    if as_json:
+        say_json({"reports": [asdict(report) for report in made.reports], "skipped": made.skipped})
+    else:
+        for report in made.reports:
+            say(
+                f"{report.path}  {report.stage} of {report.model}, {report.filled} / {report.applicable} fields filled"
+            )
+        for reason, count in made.skipped.items():
+            say(f"left out: {count} x {reason}")
+    if not made.reports:
+        raise BadRequest("there is nothing to report: no settled inference or training is in the store.")
+
+
+def _version_row(store: ModelStore, version: ModelVersion) -> dict[str, Any]:
+    staged = store.staged(version.name)
+    mark = (
+        "*"
+        if store.current(version.name).id == version.id
+        else "+"
+        if staged and staged.id == version.id
+        else ""
+    )
+    return {"mark": mark, **asdict(version)}
+
+
+def _models() -> ModelStore:
+    from wattbus.ml.models import ModelStore
+
+    return ModelStore(home().models)
+
+
+def _tables() -> TrainingTables:
+    from wattbus.ml.tables import TrainingTables
+
+    return TrainingTables(configured().tables_url or f"sqlite:///{home().tables_file}")

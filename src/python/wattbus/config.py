@@ -1,0 +1,62 @@
+"""Configuration of one wattbus, from the environment: every setting is ``WATTBUS_`` and its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from wattbus.errors import BadSettings
+
+
+class Config(BaseSettings):
+    """What may differ from machine to machine; the production itself is in ``settings.py``."""
+
+    model_config = SettingsConfigDict(env_prefix="WATTBUS_", extra="ignore", frozen=True)
+
+    home: Path = Field(default=Path(".wattbus"), description="the folder of all state")
+    settings: Path | None = Field(
+        default=None, description="the settings.py to run; by default the one here, else the shipped one"
+    )
+    store_url: str | None = Field(
+        default=None, description="postgresql://... ; by default SQLite in the home"
+    )
+    tables_url: str | None = Field(
+        default=None, description="database of the training tables; by default SQLite in the home"
+    )
+    allow_hosts: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        description="host:port, comma-separated: private addresses that requests may go to",
+    )
+    hub_url: str | None = Field(
+        default=None, description="model hub; by default HF_ENDPOINT, else the Hugging Face Hub"
+    )
+    energy: bool = Field(default=True, description="off: no power feed, energies stay unknown")
+    country: str | None = Field(
+        default=None, description="ISO 3166 code with three letters, for the carbon intensity"
+    )
+    carbon_g_per_kwh: float | None = Field(
+        default=None, ge=0, description="carbon intensity of your contract"
+    )
+
+    @field_validator("allow_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return (
+            frozenset(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+
+def read_config(**given: Any) -> Config:
+    """Read the environment; ``given`` values that are not None win."""
+    try:
+        return Config(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "WATTBUS_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise BadSettings(f"{name} is {json.dumps(str(first.get('input')))}: {first['msg']}.") from None

@@ -1,0 +1,60 @@
+"""Energy: what each attempt used, with its tier and bounds. Names are loaded when first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wattbus.energy.carbon import CarbonIntensity, carbon_intensity
+    from wattbus.energy.codecarbon_feed import CodecarbonFeed
+    from wattbus.energy.feed import FakeFeed, NullFeed, PowerFeed
+    from wattbus.energy.ledger import Ledger
+    from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Scope, TaskFacts, Tier
+    from wattbus.energy.remote import RemoteEstimate, estimate_remote
+    from wattbus.energy.window import current_window
+
+_HOMES = {
+    "CarbonIntensity": "carbon",
+    "carbon_intensity": "carbon",
+    "CodecarbonFeed": "codecarbon_feed",
+    "FakeFeed": "feed",
+    "NullFeed": "feed",
+    "PowerFeed": "feed",
+    "Ledger": "ledger",
+    "EnergyRecord": "record",
+    "EnergyStatus": "record",
+    "IntervalRecord": "record",
+    "Scope": "record",
+    "TaskFacts": "record",
+    "Tier": "record",
+    "RemoteEstimate": "remote",
+    "estimate_remote": "remote",
+    "current_window": "window",
+}
+
+__all__ = [
+    "CarbonIntensity",
+    "CodecarbonFeed",
+    "EnergyRecord",
+    "EnergyStatus",
+    "FakeFeed",
+    "IntervalRecord",
+    "Ledger",
+    "NullFeed",
+    "PowerFeed",
+    "RemoteEstimate",
+    "Scope",
+    "TaskFacts",
+    "Tier",
+    "carbon_intensity",
+    "current_window",
+    "estimate_remote",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # `from wattbus.energy import carbon_intensity` must not find the module of that name: there is none
+    return getattr(importlib.import_module(f"wattbus.energy.{_HOMES[name]}"), name)

@@ -1,0 +1,211 @@
+"""What the ledger has written down for one attempt so far; it becomes the attempt's energy record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wattbus.energy.cputime import NANO
+from wattbus.energy.feed import PowerFacts, PowerSource
+from wattbus.energy.feed_thread import Gap
+from wattbus.energy.record import EnergyRecord, EnergyStatus, Tier, make_record
+from wattbus.energy.split import Split
+
+if TYPE_CHECKING:
+    from wattbus.energy.carbon import CarbonIntensity
+
+JOULES_PER_KWH = 3_600_000.0
+
+# The table of docs/energy.md.
+MEASURED_ERROR = 0.10
+ATTRIBUTED_ERROR = 0.25
+LOWEST_FRACTION_OF_TDP = 0.1
+# "Alone": it used nearly all CPU time that anyone used. "10 counter periods": here a period is one reading
+# of the ledger, not of the chip, because what lies between two readings is divided by CPU time.
+ALONE_SHARE = 0.95
+MEASURED_READINGS = 10
+# An operation of more than a second that used nothing is a broken meter, not a miracle.
+ZERO_IS_BROKEN_SECONDS = 1.0
+
+# In Python 3.11 naming a member of an enum takes 80 ns, and each attempt needs several.
+_MEASURED_TIER, _ATTRIBUTED_TIER = Tier.MEASURED, Tier.ATTRIBUTED
+_MODELLED_TIER, _GENERIC_TIER = Tier.MODELLED, Tier.MODELLED_GENERIC
+_MEASURED, _ESTIMATED, _PENDING = EnergyStatus.MEASURED, EnergyStatus.ESTIMATED, EnergyStatus.PENDING
+_RANK = {tier: rank for rank, tier in enumerate(Tier)}
+_NOT_ENDED = Gap("no power reading yet: the interval that holds it has not ended", failed=False)
+
+
+class Account:
+    """Sums the parts of one attempt over its intervals. Touched by the ledger's thread only."""
+
+    __slots__ = (
+        "alone",
+        "child_seconds",
+        "counter_joules",
+        "cpu_joules",
+        "cpu_seconds",
+        "formula_high",
+        "formula_low",
+        "gap",
+        "gap_seconds",
+        "gpu_joules",
+        "on_gpu",
+        "overlap_seconds",
+        "own_seconds",
+        "ram_joules",
+        "readings",
+        "seen_child_seconds",
+        "seen_own_ns",
+        "used_seconds",
+    )
+
+    def __init__(self) -> None:
+        self.seen_own_ns = 0
+        self.seen_child_seconds = 0.0
+        self.cpu_seconds = 0.0
+        self.cpu_joules: float | None = None
+        self.gpu_joules: float | None = None
+        self.ram_joules: float | None = None
+        self.counter_joules = 0.0
+        self.formula_low: float | None = 0.0
+        self.formula_high: float | None = 0.0
+        self.readings = 0
+        self.alone = True
+        # of the interval that is being closed
+        self.own_seconds = 0.0
+        self.child_seconds = 0.0
+        self.overlap_seconds = 0.0
+        self.used_seconds = 0.0
+        self.on_gpu = False
+        self.gap: Gap | None = None
+        self.gap_seconds = 0.0
+
+    def take(self, own_ns: int, child_seconds: float, overlap_seconds: float) -> None:
+        """Note what the attempt used since the last tick, from its cumulated CPU times.
+
+        A clock read while its window paused shows too little; the cumulated figures never run backwards.
+        """
+        self.own_seconds = self.child_seconds = 0.0
+        if own_ns > self.seen_own_ns:
+            self.own_seconds = (own_ns - self.seen_own_ns) * NANO
+            self.seen_own_ns = own_ns
+        if child_seconds > self.seen_child_seconds:
+            self.child_seconds = child_seconds - self.seen_child_seconds
+            self.seen_child_seconds = child_seconds
+        self.overlap_seconds = overlap_seconds
+
+    def add(self, split: Split, facts: PowerFacts, cores: float, *, alone: bool) -> None:
+        """Add the part of the interval that the attempt used."""
+        used = self.used_seconds
+        self.readings += 1
+        if not (alone and used >= ALONE_SHARE * split.busy_seconds):
+            self.alone = False
+        if split.cpu_watts is not None:
+            joules = split.cpu_watts * used
+            self.cpu_joules = (self.cpu_joules or 0.0) + joules
+            self._bound(facts.cpu, joules, used / cores)
+        if split.ram_watts is not None:
+            joules = split.ram_watts * used
+            self.ram_joules = (self.ram_joules or 0.0) + joules
+            self._bound(facts.ram, joules, 0.0)
+        if self.on_gpu and split.gpu_watts is not None:
+            joules = split.gpu_watts * self.overlap_seconds
+            self.gpu_joules = (self.gpu_joules or 0.0) + joules
+            self._bound(facts.gpu, joules, self.overlap_seconds)
+
+    def miss(self, gap: Gap) -> None:
+        """Note that the interval has no reading, or none of the GPU."""
+        self.gap_seconds += self.overlap_seconds
+        self.gap = gap
+
+    def settle(
+        self,
+        provisional: EnergyRecord,
+        facts: PowerFacts | None,
+        carbon: CarbonIntensity | None,
+        threads_known: bool = True,
+        live: bool = False,
+    ) -> EnergyRecord:
+        """Return the record with its energy, or with the reason why there is none."""
+        own_seconds = provisional.cpu_seconds or 0.0  # exact; the account adds the pool threads, a tick late
+        cpu_seconds = self.cpu_seconds if threads_known and self.cpu_seconds > own_seconds else own_seconds
+        cpu, gpu, ram = self.cpu_joules, self.gpu_joules, self.ram_joules
+        unknown = cpu is None and gpu is None and ram is None
+        if live and unknown:
+            return make_record(provisional, {"cpu_seconds": cpu_seconds, "partial": True})
+        if unknown or facts is None:
+            return _without_energy(provisional, cpu_seconds, self.gap or _NOT_ENDED)
+        energy = (cpu or 0.0) + (gpu or 0.0) + (ram or 0.0)
+        duration = provisional.duration_seconds or 0.0
+        if energy <= 0 and duration > ZERO_IS_BROKEN_SECONDS:
+            nothing = Gap(f"the power feed gave 0 J for an operation of {duration:.1f} s", failed=True)
+            return _without_energy(provisional, cpu_seconds, nothing)
+        tier = self._tier(facts, threads_known)
+        fields = provisional.__dict__.copy()  # the hot half of make_record, without its call
+        fields["cpu_seconds"] = cpu_seconds
+        fields["energy_joules"] = energy
+        fields["cpu_joules"] = cpu
+        fields["gpu_joules"] = gpu
+        fields["ram_joules"] = ram
+        fields["low_joules"], fields["high_joules"] = self._bounds(energy, tier)
+        fields["tier"] = tier
+        fields["method"] = facts.method
+        fields["status"] = _PENDING if live else _MEASURED if tier is _MEASURED_TIER else _ESTIMATED
+        fields["partial"] = live or self.gap is not None
+        if self.gap is not None:
+            missing = f"no power reading for {self.gap_seconds:.1f} of {duration:.1f} s: {self.gap.reason}"
+            fields["reason"] = _both(missing, provisional.reason)
+        if carbon is not None:
+            fields["carbon_grams"] = energy / JOULES_PER_KWH * carbon.g_per_kwh
+            fields["carbon_intensity_g_per_kwh"] = carbon.g_per_kwh
+            fields["carbon_source"] = carbon.label
+        record = object.__new__(EnergyRecord)
+        object.__setattr__(record, "__dict__", fields)
+        return record
+
+    def _bound(self, source: PowerSource | None, joules: float, share_seconds: float) -> None:
+        if source is None or source.is_counter:
+            self.counter_joules += joules
+            return
+        if source.max_watts is None or self.formula_low is None or self.formula_high is None:
+            self.formula_low = self.formula_high = None
+            return
+        self.formula_low += LOWEST_FRACTION_OF_TDP * source.max_watts * share_seconds
+        self.formula_high += source.max_watts * share_seconds
+
+    def _tier(self, facts: PowerFacts, threads_known: bool) -> Tier:
+        worst, rank = _MEASURED_TIER, 0
+        for source, joules in (
+            (facts.cpu, self.cpu_joules),
+            (facts.gpu, self.gpu_joules),
+            (facts.ram, self.ram_joules),
+        ):
+            if source is not None and joules is not None and _RANK[source.tier] > rank:
+                worst, rank = source.tier, _RANK[source.tier]
+        if rank == 0:
+            measured = self.alone and self.readings >= MEASURED_READINGS and threads_known
+            return worst if measured else _ATTRIBUTED_TIER
+        # Without thread clocks a modelled figure is a division by time of a guess.
+        return worst if threads_known or worst is not _MODELLED_TIER else _GENERIC_TIER
+
+    def _bounds(self, energy: float, tier: Tier) -> tuple[float | None, float | None]:
+        if self.formula_low is None or self.formula_high is None:
+            return None, None
+        error = MEASURED_ERROR if tier is _MEASURED_TIER else ATTRIBUTED_ERROR
+        low = self.formula_low + self.counter_joules * (1 - error)
+        high = self.formula_high + self.counter_joules * (1 + error)
+        return low if low < energy else energy, high if high > energy else energy
+
+
+def _without_energy(provisional: EnergyRecord, cpu_seconds: float, gap: Gap) -> EnergyRecord:
+    return make_record(
+        provisional,
+        {
+            "cpu_seconds": cpu_seconds,
+            "status": EnergyStatus.FAILED if gap.failed else EnergyStatus.NOT_MEASURED,
+            "reason": _both(gap.reason, provisional.reason),
+        },
+    )
+
+
+def _both(first: str, second: str | None) -> str:
+    return f"{first}; {second}" if second else first

@@ -1,0 +1,151 @@
+"""The typed messages of the sustainable machine-learning production.
+
+They are iop messages: the same classes travel on wattbus and inside IRIS. The seed's bodies are accepted as they
+stand; the seed's type names (``msg.MLRequest``) are aliases, see :data:`ALIASES`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from iop import PydanticMessage
+from pydantic import ConfigDict, Field, JsonValue, field_validator
+
+
+class WattbusMessage(PydanticMessage):
+    """Base of our messages: unknown fields are refused, secret fields are named."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    SECRET_FIELDS: ClassVar[tuple[str, ...]] = ()
+
+
+class HFRequest(WattbusMessage):
+    """Ask a model behind the Hugging Face inference API."""
+
+    SECRET_FIELDS: ClassVar[tuple[str, ...]] = ("api_key",)
+
+    api_url: str = Field(description="https address of the model on the inference API")
+    payload: JsonValue = Field(description="the input, as the model's task expects it")
+    api_key: str = Field(default="", description="Hugging Face token; kept as a reference, never written")
+    timeout_seconds: float = Field(default=60.0, gt=0, le=600)
+
+    def __repr_args__(self) -> Any:
+        return [
+            (name, "***" if name in self.SECRET_FIELDS and value else value)
+            for name, value in super().__repr_args__()
+        ]
+
+
+class HFResponse(WattbusMessage):
+    """What the remote model answered."""
+
+    output: JsonValue
+    status: int
+    api_url: str
+    notes: list[str] = []
+
+
+class MLRequest(PydanticMessage):
+    """Ask the item's model; every field goes to the pipeline, which checks them against its task."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+
+    def inputs_by_name(self) -> dict[str, Any]:
+        """Return the fields as sent."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class MLResponse(WattbusMessage):
+    """The model's answer, and which version gave it."""
+
+    output: JsonValue
+    model: str
+    version: str
+    task: str
+    pictures: list[str] = Field(default=[], description="names of annotated pictures in the pictures folder")
+    notes: list[str] = []
+
+
+class TrainRequest(PydanticMessage):
+    """Fine-tune the item's model on rows of a SQL table; other fields are TrainingArguments by name."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    columns: str = Field(description="label column, text column")
+    table: str
+    limit: int | None = Field(
+        default=None, ge=1, le=10_000_000, strict=False, description="rows to read; all when left out"
+    )
+    p_of_train: float = Field(
+        default=0.8, gt=0, lt=1, description="share of the rows that train; the rest tests"
+    )
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _join(cls, value: Any) -> Any:
+        return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("limit", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("a number of rows is expected, not true or false")
+        return value
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+
+    def options(self) -> dict[str, Any]:
+        """Return the TrainingArguments that were sent."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class TrainResponse(WattbusMessage):
+    """Old and new metrics of a training, side by side; the new version is staged, not live."""
+
+    model: str
+    old_version: str
+    new_version: str
+    old_metrics: dict[str, float]
+    new_metrics: dict[str, float]
+    labels: list[str]
+    train_rows: int
+    test_rows: int
+    changed_predictions: int
+    seconds: float
+    notes: list[str] = []
+
+
+class OverrideRequest(WattbusMessage):
+    """Publish the staged version of the item's model."""
+
+
+class OverrideResponse(WattbusMessage):
+    """Which version answers from now on, and which one it replaced."""
+
+    model: str
+    version: str
+    replaced: str | None
+    note: str = ""
+
+
+PUBLIC = (
+    HFRequest,
+    HFResponse,
+    MLRequest,
+    MLResponse,
+    TrainRequest,
+    TrainResponse,
+    OverrideRequest,
+    OverrideResponse,
+)
+
+#: Names by which the seed and old IoP productions call our types.
+ALIASES = {f"msg.{cls.__name__}": cls for cls in PUBLIC}
+
+#: Envelope classes that IRIS's testing service asks for before the real type; they carry no type of their own.
+ENVELOPES = ("Grongier.PEX.Message", "IOP.Message", "EnsLib.PEX.Message")

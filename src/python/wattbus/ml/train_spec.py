@@ -1,0 +1,177 @@
+"""What a training is given, what it tells on its way and what it gives back; JSON on both sides of the process."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from wattbus.errors import BadRequest, Refused
+from wattbus.ml.tables import parse_limit, parse_url, without_secrets
+from wattbus.ml.training_options import parse_options
+
+ROW_NUMBERS_SHOWN = 10
+
+
+class TrainSpec(BaseModel):
+    """One training: which model on which rows, into which folder; BadRequest or Refused on a wrong value.
+
+    ``columns`` is the label column and the text column, as a pair or as "ReviewLabel,ReviewText". ``options`` are
+    TrainingArguments by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model_folder: Path
+    table_url: str
+    table: str
+    columns: tuple[str, ...]
+    limit: int | None = None
+    p_of_train: float = 0.8
+    num_labels: int | None = None
+    run_folder: Path
+    options: dict[str, Any] = {}
+
+    @field_validator("model_folder", "run_folder", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.absolute()
+
+    @field_validator("table_url", mode="after")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        parse_url(value)
+        return value
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _two_names(cls, value: object) -> tuple[str, ...]:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise BadRequest("columns must be names, as in 'ReviewLabel,ReviewText'.")
+        parts = tuple(name.strip() for name in names)
+        if len(parts) != 2 or not all(parts):
+            raise BadRequest(
+                f"columns names {len([part for part in parts if part])} columns: two are needed, the label "
+                "first and "
+                "the text second, as in 'ReviewLabel,ReviewText'."
+            )
+        if parts[0] == parts[1]:
+            raise BadRequest(f"columns names {parts[0]!r} twice: the label and the text are two columns.")
+        return parts
+
+    @field_validator("limit", mode="before")
+    @classmethod
+    def _row_limit(cls, value: object) -> int | None:
+        return parse_limit(value)
+
+    @field_validator("p_of_train", mode="before")
+    @classmethod
+    def _share(cls, value: object) -> float:
+        try:
+            share = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            share = math.nan
+        if not 0.0 < share < 1.0:
+            raise BadRequest(
+                f"p_of_train is {str(value)[:40]!r}: it must be above 0 and below 1, such as 0.8 for 80 % "
+                "of the rows."
+            )
+        return share
+
+    @field_validator("num_labels", mode="before")
+    @classmethod
+    def _labels(cls, value: object) -> int | None:
+        if value is None:
+            return None
+        number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 7 else value
+        if isinstance(number, bool) or not isinstance(number, int) or not 2 <= number <= 10_000:
+            raise BadRequest(f"num_labels is {str(value)[:40]!r}: it must be a whole number from 2 to 10000.")
+        return number
+
+    @field_validator("options", mode="after")
+    @classmethod
+    def _allowed(cls, value: dict[str, Any]) -> dict[str, Any]:
+        parse_options(value, Path("run"))
+        return value
+
+    def shown(self) -> TrainSpec:
+        """Return the spec with the password of the database masked: fit for a file or a log."""
+        return self.model_copy(update={"table_url": without_secrets(parse_url(self.table_url))})
+
+    def fingerprint(self, rows_digest: str) -> str:
+        """Return what must be the same for a checkpoint to go on: the spec, where it runs apart, and the rows."""
+        told = self.shown().model_copy(update={"run_folder": Path("/")})
+        return hashlib.sha256(f"{told.model_dump_json()}\n{rows_digest}".encode()).hexdigest()
+
+
+class TrainProgress(BaseModel):
+    """Where a training is: a stage in words, or a step of the training itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    step: int | None = None
+    total: int | None = None
+    loss: float | None = None
+    epoch: float | None = None
+
+
+class TrainMetrics(BaseModel):
+    """How a model does on the test rows: accuracy, and precision, recall and F1 weighted by class; all 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+
+
+class TrainResult(BaseModel):
+    """A finished training: old and new model on the same test rows, and the facts that reports need."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    fingerprint: str
+    old_metrics: TrainMetrics
+    new_metrics: TrainMetrics
+    old_note: str | None
+    labels: tuple[str, ...]
+    train_rows: int
+    test_rows: int
+    dropped_rows: int
+    changed_predictions: int
+    changed_rows: tuple[int, ...]  # numbers of rows as read, from 1; the first ROW_NUMBERS_SHOWN
+    seconds: float  # of the training itself, this attempt
+    steps: int
+    epochs: float
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    precision: str  # fp32 or bf16
+    seed: int
+    model_folder: Path
+    resumed_from_step: int | None
+    notes: tuple[str, ...]
+    parameters: int
+    layers: int | None
+    class_path: str
+    framework: str
+    framework_version: str
+    dataset_bytes: int
+    cpu_seconds: float | None = None  # of the child process; None when it was not read
+    child_seconds: float | None = None  # from start to end of the child process
+
+
+def reject_unsafe_folder(folder: Path) -> None:
+    """Refuse a model folder without safetensors weights or with code of its own."""
+    if not (folder / "config.json").is_file():
+        raise Refused(f"{folder} holds no config.json: it is no model folder.")
+    if not any(folder.glob("*.safetensors")):
+        raise Refused(
+            f"{folder} holds no safetensors weights: other formats can carry code and are not loaded."
+        )

@@ -1,0 +1,270 @@
+"""The training itself, in a child process: ``python -m wattbus.ml.training SPEC.json`` tells JSON lines on stdout.
+
+Events: ``{"event": "progress", ...}`` (fields of TrainProgress), ``{"event": "error", "kind", "message"}`` and
+``{"event": "result", "result": {...}}`` once ``result.json`` is written. Exit status: 0 done, 2 an error in words,
+1 anything else (the traceback is on stderr), 3 the parent is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from wattbus.errors import TrainingFailed, WattbusError
+from wattbus.home import make_owner_folder, sync_folder, write_durably
+from wattbus.ml.checkpoints import newest_complete, step_of
+from wattbus.ml.classifier import Classifier, load_classifier
+from wattbus.ml.examples import Examples, Split, batch_size_for, label_order, read_examples, split_rows
+from wattbus.ml.metrics import classification_metrics, predict
+from wattbus.ml.tables import TrainingTables
+from wattbus.ml.train_spec import (
+    ROW_NUMBERS_SHOWN,
+    TrainProgress,
+    TrainResult,
+    TrainSpec,
+    reject_unsafe_folder,
+)
+from wattbus.ml.training_options import parse_options
+
+RESULT = "result.json"
+DEFAULT_SEED = 42
+EVAL_BATCH = 32
+
+
+class Events:
+    """The one line of talk to the parent."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8")
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Write one event."""
+        self._file.write(json.dumps({"event": event, **fields}) + "\n")
+        self._file.flush()
+
+    def progress(self, stage: str, **fields: Any) -> None:
+        """Tell a stage or a step."""
+        self.send("progress", **TrainProgress(stage=stage, **fields).model_dump())
+
+
+def run(spec: TrainSpec, events: Events) -> TrainResult:
+    """Train as ``spec`` says: read, split, evaluate the old model, train, save, evaluate the new model."""
+    notes: list[str] = []
+    options = parse_options(spec.options, spec.run_folder)
+    notes += options.notes
+    seed = int(options.arguments.get("seed", DEFAULT_SEED))
+
+    events.progress("reading rows")
+    tables = TrainingTables(spec.table_url)
+    examples = read_examples(tables.rows(spec.table, spec.columns, spec.limit), spec.table, spec.columns)
+    notes += _dropped_note(examples, spec)
+    fingerprint = spec.fingerprint(f"{examples.digest} {_versions()}")
+    if (done := finished_before(spec.run_folder, fingerprint)) is not None:
+        return done
+    split = split_rows(examples.labels, spec.p_of_train, seed)
+    notes += [split.note] if split.note else []
+    events.progress(f"{len(examples.texts)} rows read")
+
+    reject_unsafe_folder(spec.model_folder)
+    base = load_classifier(spec.model_folder, label_order(examples.labels), spec.num_labels, seed)
+    notes += base.notes
+    encoded = base.encode(examples.texts)
+    truth = [base.label_ids[label] for label in examples.labels]
+    events.progress(f"{len(encoded)} rows tokenised")
+
+    events.progress("evaluating the old model")
+    test_rows = [encoded[row] for row in split.test]
+    test_truth = [truth[row] for row in split.test]
+    old = predict(base.model, base.collate, test_rows, EVAL_BATCH)
+
+    from wattbus.ml.fit import fit
+
+    batch_size = batch_size_for(len(examples.texts))
+    if batch_size == 1 and "per_device_train_batch_size" not in options.arguments:
+        notes.append(
+            f"{len(examples.texts)} rows have no divisor from 2 to 32, so the batch size is 1: "
+            "per_device_train_batch_size=16 is faster."
+        )
+    work = make_owner_folder(spec.run_folder / "checkpoints")
+    checkpoint, removed = newest_complete(work, fingerprint)
+    if removed:
+        goes_on = f"goes on from step {step_of(checkpoint)}" if checkpoint else "restarts from the beginning"
+        notes.append(f"{removed} checkpoints were incomplete or of another training; the training {goes_on}.")
+    fitted = fit(
+        base,
+        _examples_for(split.train, encoded, truth),
+        _examples_for(split.test, encoded, truth),
+        arguments=options.arguments,
+        batch_size=batch_size,
+        seed=seed,
+        folder=work,
+        fingerprint=fingerprint,
+        checkpoint=checkpoint,
+        progress=events.progress,
+    )
+
+    events.progress("saving the new model")
+    saved = _save(base, spec.run_folder)
+
+    events.progress("evaluating the new model")
+    fresh = load_classifier(saved, base.labels, None, seed)
+    new = predict(fresh.model, fresh.collate, test_rows, EVAL_BATCH)
+    changed = _changed(old, new, split, examples)
+    result = TrainResult(
+        fingerprint=fingerprint,
+        old_metrics=classification_metrics(test_truth, old),
+        new_metrics=classification_metrics(test_truth, new),
+        old_note=base.old_note,
+        labels=base.labels,
+        train_rows=len(split.train),
+        test_rows=len(split.test),
+        dropped_rows=examples.dropped,
+        changed_predictions=len(changed),
+        changed_rows=tuple(changed[:ROW_NUMBERS_SHOWN]),
+        seconds=fitted.seconds,
+        steps=fitted.steps,
+        epochs=fitted.epochs,
+        optimizer=fitted.optimizer,
+        learning_rate=fitted.learning_rate,
+        batch_size=fitted.batch_size,
+        precision=fitted.precision,
+        seed=seed,
+        model_folder=saved,
+        resumed_from_step=step_of(checkpoint) if checkpoint else None,
+        notes=(*notes, *fitted.notes),
+        parameters=base.parameters,
+        layers=base.layers,
+        class_path=base.class_path,
+        framework="pytorch",
+        framework_version=_versions().split()[0],
+        dataset_bytes=examples.bytes,
+    )
+    write_durably(spec.run_folder / RESULT, result.model_dump_json(indent=1).encode())
+    shutil.rmtree(work)  # three times the model each, and of no more use
+    return result
+
+
+def finished_before(run_folder: Path, fingerprint: str) -> TrainResult | None:
+    """Return the stored result when this very training ended before and its model is still there."""
+    try:
+        stored = TrainResult.model_validate_json((run_folder / RESULT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if stored.fingerprint != fingerprint or not any(stored.model_folder.glob("*.safetensors")):
+        return None
+    note = "this training had ended before: its stored result is given, nothing was trained again."
+    return stored.model_copy(update={"notes": (*stored.notes, note)})
+
+
+def _dropped_note(examples: Examples, spec: TrainSpec) -> list[str]:
+    if not examples.dropped:
+        return []
+    return [f"{examples.dropped} rows without {spec.columns[0]} or {spec.columns[1]} were left out."]
+
+
+def _examples_for(
+    rows: Sequence[int], encoded: list[dict[str, Any]], truth: list[int]
+) -> list[dict[str, Any]]:
+    return [{**encoded[row], "labels": truth[row]} for row in rows]
+
+
+def _changed(old: list[int], new: list[int], split: Split, examples: Examples) -> list[int]:
+    """Return the numbers of the test rows whose answer changed, in the order of the table."""
+    pairs = zip(split.test, old, new, strict=True)
+    return sorted(examples.row_numbers[row] for row, before, after in pairs if before != after)
+
+
+def _save(base: Classifier, run_folder: Path) -> Path:
+    """Write the model and its tokenizer aside, make them durable, then give them their name."""
+    aside, final = run_folder / ".model.part", run_folder / "model"
+    shutil.rmtree(aside, ignore_errors=True)
+    make_owner_folder(aside)
+    base.save(aside)
+    for path in aside.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(aside)
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    sync_folder(run_folder)
+    return final
+
+
+def _versions() -> str:
+    from importlib.metadata import version
+
+    return f"{version('torch')} {version('transformers')}"
+
+
+def _leave_with_parent() -> None:
+    """End this process when the parent, which holds the other end of stdin, is gone."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(3)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _read_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (byte := os.read(descriptor, 1)):
+            os._exit(3)
+        line += byte
+    return line
+
+
+def load_spec(path: Path, attended: bool) -> TrainSpec:
+    """Read the spec; with a parent, the database address with its password comes on stdin and never in a file."""
+    told = json.loads(path.read_bytes())
+    if attended:
+        told["table_url"] = json.loads(_read_line(0))["table_url"]
+        _leave_with_parent()
+    return TrainSpec.model_validate(told)
+
+
+def _disk_full(error: BaseException) -> bool:
+    return "No space left" in str(error) or getattr(error, "errno", None) == 28
+
+
+def main() -> int:
+    """Run the spec named on the command line and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m wattbus.ml.training")
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--attended", action="store_true", help="stdin is a pipe held by the parent")
+    given = parser.parse_args()
+    events = Events(os.dup(1))
+    os.umask(0o077)
+    os.dup2(2, 1)  # libraries print: into the log, not among the events
+    try:
+        spec = load_spec(given.spec, given.attended)
+        result = run(spec, events)
+    except WattbusError as error:
+        events.send("error", kind=type(error).__name__, message=str(error))
+        return 2
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not _disk_full(error):
+            raise
+        sentence = (
+            f"the disk that holds {given.spec.parent} is full: make room and send the request again; "
+            "it goes on from the last checkpoint."
+        )
+        events.send("error", kind=TrainingFailed.__name__, message=sentence)
+        return 2
+    events.send("result", result=result.model_dump(mode="json"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

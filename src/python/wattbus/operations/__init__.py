@@ -1,0 +1,7 @@
+"""The shipped operations: thin translators from a message to a call of ``wattbus.ml`` and back."""
+
+from wattbus.operations.hf import HFOperation
+from wattbus.operations.ml import MLOperation
+from wattbus.operations.tuning import TuningOperation
+
+__all__ = ["HFOperation", "MLOperation", "TuningOperation"]

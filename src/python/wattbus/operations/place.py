@@ -1,0 +1,75 @@
+"""What the operations share of the place they run in: the model store, the transport, the training tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import make_url
+
+from wattbus.runtime import context
+from wattbus.store.tables import metadata
+
+if TYPE_CHECKING:
+    from wattbus.ml.models import ModelStore, ModelVersion
+    from wattbus.ml.tables import TrainingTables
+    from wattbus.transport import Transport
+
+
+def model_store(own_folder: str = "") -> ModelStore:
+    """Return the store of models of this home; ``own_folder`` may hold models that the user brings."""
+    from wattbus.ml.hub import Hub
+    from wattbus.ml.models import ModelStore
+
+    here = context.place()
+    own = Path(own_folder) if own_folder else None
+    folders = (own,) if own is not None and own.is_dir() else ()
+    return here.resources.get(
+        ("model store", folders),
+        lambda: ModelStore(here.home.models, own_folders=folders, hub=Hub(here.hub_url)),
+    )
+
+
+def transport() -> Transport:
+    """Return the guarded way out, with the private hosts that the configuration allows."""
+    from wattbus.transport import Transport
+
+    here = context.place()
+    return here.resources.get("transport", lambda: Transport(here.allow_hosts, here.resolver))
+
+
+def training_tables(url: str = "") -> TrainingTables:
+    """Return the tables that trainings read: of ``url``, by default those of the configuration.
+
+    The product's own tables are not among them, also where they share a database with the user's.
+    """
+    from wattbus.ml.tables import TrainingTables
+
+    address = url or tables_url()
+    return TrainingTables(
+        address, private=frozenset(metadata.tables) if _holds_the_store(address) else frozenset()
+    )
+
+
+def _holds_the_store(address: str) -> bool:
+    store = context.place().store_url
+    if store is None:
+        return False
+    ours, theirs = make_url(store), make_url(address)
+    return (ours.host, ours.port, ours.database) == (theirs.host, theirs.port, theirs.database)
+
+
+def tables_url() -> str:
+    """Return the address of the database of training tables."""
+    here = context.place()
+    return here.tables_url or f"sqlite:///{here.home.tables_file}"
+
+
+def page_of(models: ModelStore, version: ModelVersion) -> str | None:
+    """Return the public address of the model that a version was made from, pinned; None for a folder of the user's."""
+    while version.parent is not None:
+        version = models.get(version.name, version.parent)
+    if version.source.startswith("https://"):
+        address, _, revision = version.source.rpartition("@")
+        return f"{address}/tree/{revision}" if address else version.source
+    return version.source if version.source.startswith("pkg:") else None

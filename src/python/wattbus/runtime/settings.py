@@ -1,0 +1,89 @@
+"""Settings of an item as attributes of its component, in the order that IRIS applies them.
+
+First the free text ``%settings`` (``key=value`` a line, always strings, unknown keys accepted), then the declared
+settings where they are not empty; so a declared default beats a ``%settings`` line of the same name. That is what
+IRIS does (``IOP.Common``, SetPropertyValues); here it is also a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wattbus.errors import BadSettings, nearest
+from wattbus.runtime.production import ItemConfig, truth
+
+FREE_TEXT = "%settings"
+#: Settings that belong to the host and not to the Python class.
+HOST_SETTINGS = frozenset(
+    {
+        FREE_TEXT, "%classpaths", "%classname", "%module", "%enable", "%timeout", "%port", "%traceback", "%Venv",
+        "AlertGroups", "AlertOnError", "AlertRetryGracePeriod", "ArchiveIO", "CallInterval", "FailureTimeout",
+        "InactivityTimeout", "QueueCountAlert", "QueueWaitAlert", "ReplyCodeActions", "Retry", "RetryInterval",
+        "Schedule", "SendSuperSession", "StayConnected", "ThrottleDelay",
+    }
+)  # fmt: skip
+
+
+def free_text(text: str, where: str) -> dict[str, str]:
+    """Read ``key=value`` lines, split at the first ``=``.
+
+    >>> free_text("task=ner\\n\\nmodel_url=https://host/a?b=c", "item 'X'")
+    {'task': 'ner', 'model_url': 'https://host/a?b=c'}
+    """
+    values = {}
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        name, separator, value = line.partition("=")
+        if not separator or not name.strip():
+            raise BadSettings(f"%settings of {where}: the line {line.strip()!r} is not key=value.")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def apply(component: Any, item: ItemConfig, warn: Callable[[str], None]) -> None:
+    """Set the attributes of ``component`` from the settings of ``item``."""
+    where = f"item {item.name!r}"
+    declared = {row[0]: row for row in type(component)._get_properties()}
+    free = free_text(str(item.host_settings.get(FREE_TEXT, "")), where)
+    for name, text in free.items():
+        _set(component, name, text, where)
+    for name, row in declared.items():
+        given = item.host_settings.get(name)
+        value = row[2] if given in (None, "") else given
+        if value in (None, ""):
+            continue
+        if name in free and str(value) != free[name]:
+            warn(
+                f"setting {name!r}: the declared value {value!r} beats the %settings line {free[name]!r}, as on IRIS; "
+                "give it as a setting of its own."
+            )
+        _set(component, name, _coerced(value, str(row[1]), f"setting {name!r} of {where}"), where)
+    for name in item.host_settings:
+        if name not in declared and name not in HOST_SETTINGS:
+            close = nearest(name, declared)
+            hint = f": did you mean {close!r}?" if close else "; put free keys in %settings."
+            warn(
+                f"setting {name!r} is not declared by {type(component).__name__} and is ignored, as on IRIS{hint}"
+            )
+
+
+def _set(component: Any, name: str, value: Any, where: str) -> None:
+    try:
+        setattr(component, name, value)
+    except AttributeError as error:
+        raise BadSettings(f"setting {name!r} of {where} cannot be set: {error}.") from error
+
+
+def _coerced(value: Any, data_type: str, where: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        if data_type == "Integer":
+            return int(value)
+        if data_type == "Numeric":
+            return float(value)
+    except ValueError:
+        raise BadSettings(f"{where} is {value!r}: a number is needed.") from None
+    return truth(value, where) if data_type == "Boolean" else value

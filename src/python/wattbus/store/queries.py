@@ -1,0 +1,176 @@
+"""What the doors read from a store: messages, event log, energy by item and by bucket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, Select, case, func, select
+
+from wattbus.energy.record import EnergyRecord, IntervalRecord, Tier
+from wattbus.store.rows import Header, energy_record
+from wattbus.store.tables import energy, energy_intervals, event_log, instances, messages
+
+
+@dataclass(frozen=True)
+class EventLine:
+    """A line of the event log."""
+
+    id: int
+    time_us: int
+    type: str
+    item: str
+    job: str
+    message_id: int | None
+    session_id: int | None
+    source_class: str | None
+    source_method: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class EnergyGroup:
+    """Attempts of one item, model, scope and tier, added up; unlike tiers are never added."""
+
+    item: str
+    model: str | None
+    scope: str
+    tier: str
+    attempts: int
+    unknown: int
+    joules: float | None
+    low_joules: float | None
+    high_joules: float | None
+    cpu_seconds: float | None
+    duration_seconds: float | None
+
+
+@dataclass(frozen=True)
+class EnergyBuckets:
+    """What the machine used while the meter ran, by bucket; the buckets sum to the total."""
+
+    tier: str
+    method: str
+    seconds: float
+    total_joules: float
+    operations_joules: float
+    idle_joules: float
+    others_joules: float
+    overhead_joules: float
+
+
+def list_messages(
+    engine: Engine,
+    *,
+    limit: int = 50,
+    item: str | None = None,
+    status: str | None = None,
+    session_id: int | None = None,
+    before_id: int | None = None,
+) -> list[Header]:
+    """Return the newest messages first."""
+    query = select(messages).order_by(messages.c.id.desc()).limit(limit)
+    if item is not None:
+        query = query.where((messages.c.target_item == item) | (messages.c.source_item == item))
+    if status is not None:
+        query = query.where(messages.c.status == status)
+    if session_id is not None:
+        query = query.where(messages.c.session_id == session_id)
+    if before_id is not None:
+        query = query.where(messages.c.id < before_id)
+    with engine.connect() as connection:
+        return [Header._make(row) for row in connection.execute(query)]
+
+
+def list_events(
+    engine: Engine,
+    *,
+    limit: int = 50,
+    item: str | None = None,
+    type: str | None = None,
+    session_id: int | None = None,
+    since_id: int | None = None,
+) -> list[EventLine]:
+    """Return the newest lines of the event log, oldest first."""
+    query = select(event_log).order_by(event_log.c.id.desc()).limit(limit)
+    if item is not None:
+        query = query.where(event_log.c.item == item)
+    if type is not None:
+        query = query.where(event_log.c.type == type)
+    if session_id is not None:
+        query = query.where(event_log.c.session_id == session_id)
+    if since_id is not None:
+        query = query.where(event_log.c.id > since_id)
+    with engine.connect() as connection:
+        return [EventLine(*row) for row in connection.execute(query)][::-1]
+
+
+def energy_groups(engine: Engine, *, since_us: int = 0) -> list[EnergyGroup]:
+    """Return the energy of all attempts since a time, by item, model, scope and tier."""
+    known = energy.c.energy_joules
+    columns = (energy.c.item, energy.c.model, energy.c.scope, energy.c.tier)
+    query: Select[Any] = (
+        select(
+            *columns,
+            func.count(),
+            func.sum(case((known.is_(None), 1), else_=0)),
+            func.sum(known),
+            func.sum(energy.c.low_joules),
+            func.sum(energy.c.high_joules),
+            func.sum(energy.c.cpu_seconds),
+            func.sum(energy.c.duration_seconds),
+        )
+        .where(energy.c.started_at_us >= since_us)
+        .group_by(*columns)
+        .order_by(*columns)
+    )
+    with engine.connect() as connection:
+        return [EnergyGroup(*row) for row in connection.execute(query)]
+
+
+def energy_buckets(engine: Engine, *, since_us: int = 0) -> list[EnergyBuckets]:
+    """Return the buckets of the readings since a time, one row a tier and method."""
+    columns = (energy_intervals.c.tier, energy_intervals.c.method)
+    sums = [
+        func.sum(energy_intervals.c[name])
+        for name in (
+            "duration_seconds", "total_joules", "operations_joules", "idle_joules", "others_joules", "overhead_joules",
+        )
+    ]  # fmt: skip
+    query: Select[Any] = (
+        select(*columns, *sums).where(energy_intervals.c.started_at_us >= since_us).group_by(*columns)
+    )
+    with engine.connect() as connection:
+        return [EnergyBuckets(*row) for row in connection.execute(query)]
+
+
+def energy_records(engine: Engine, *, since_us: int = 0) -> list[EnergyRecord]:
+    """Return the records of all attempts since a time."""
+    query = (
+        select(energy)
+        .where(energy.c.started_at_us >= since_us)
+        .order_by(energy.c.message_id, energy.c.attempt)
+    )
+    with engine.connect() as connection:
+        return [energy_record(row) for row in connection.execute(query)]
+
+
+def energy_intervals_of(engine: Engine, *, since_us: int = 0) -> list[IntervalRecord]:
+    """Return the readings of the power feed since a time."""
+    columns = [column for column in energy_intervals.c if column.name not in ("id", "instance")]
+    query = (
+        select(*columns).where(energy_intervals.c.started_at_us >= since_us).order_by(energy_intervals.c.id)
+    )
+    with engine.connect() as connection:
+        return [
+            IntervalRecord(**{**row._mapping, "tier": Tier(row.tier)}) for row in connection.execute(query)
+        ]
+
+
+def production_name(engine: Engine) -> str | None:
+    """Return the name of the production that ran last on this store."""
+    with engine.connect() as connection:
+        name = connection.execute(
+            select(instances.c.production).order_by(instances.c.started_us.desc()).limit(1)
+        ).scalar()
+    return None if name is None else str(name)

@@ -1,0 +1,254 @@
+"""The tables: headers, bodies, attempts, jobs, event log, energy, settings.
+
+Times are microseconds since the epoch, UTC. A message id is also its place in the order of acceptance.
+The words of the header are those of an IRIS message header.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+# SQLite gives an integer key its rowid only under the name INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Status(StrEnum):
+    """Where a message stands; every message is in exactly one of these."""
+
+    CREATED = "Created"
+    QUEUED = "Queued"
+    DELIVERED = "Delivered"
+    DEFERRED = "Deferred"
+    COMPLETED = "Completed"
+    SUSPENDED = "Suspended"
+    DISCARDED = "Discarded"
+    ABORTED = "Aborted"
+    ERROR = "Error"
+
+
+OPEN_STATUSES = (Status.CREATED, Status.QUEUED, Status.DELIVERED, Status.DEFERRED)
+
+
+class Priority:
+    """Lower is served first; the values are those of IRIS."""
+
+    HIGH_SYNC = 1
+    SYNC = 2
+    SIM_SYNC = 4
+    ASYNC = 6
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    ERROR = "error"
+    WORKER_LOST = "worker lost"
+    PUT_BACK = "put back"
+
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("session_id", BigInteger, nullable=False),
+    Column("super_session", String(64)),
+    Column("parent_id", BigInteger),  # the message whose handling sent this one
+    Column("corresponding_id", BigInteger),  # of a response: its request; of a request: its response
+    Column("type", String(8), nullable=False),  # Request, Response
+    Column("invocation", String(8), nullable=False),  # Queue, InProc
+    Column("source_item", String(128), nullable=False),
+    Column("source_business_type", String(20), nullable=False),
+    Column("target_item", String(128), nullable=False),
+    Column("target_business_type", String(20), nullable=False),
+    Column("target_queue", String(128), nullable=False),
+    Column("return_queue", String(128)),
+    Column("body_class", String(256), nullable=False),
+    Column("body_id", BigInteger),
+    Column("description", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("is_error", Boolean, nullable=False),
+    Column("error_status", Text),
+    Column("resent", String(16)),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before_us", BigInteger, nullable=False),
+    Column("response_required", Boolean, nullable=False),
+    Column("completion_key", String(256)),
+    Column("idempotency_key", String(128)),
+    Column("time_created_us", BigInteger, nullable=False),
+    Column("time_processed_us", BigInteger),
+    Index("messages_by_session", "session_id"),
+    Index(
+        "messages_ready",
+        "target_queue",
+        "priority",
+        "id",
+        sqlite_where=text("status = 'Queued'"),
+        postgresql_where=text("status = 'Queued'"),
+    ),
+    Index(
+        "messages_by_idempotency_key",
+        "idempotency_key",
+        unique=True,
+        sqlite_where=text("idempotency_key IS NOT NULL"),
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+)
+
+bodies = Table(
+    "bodies",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),  # the id of the first message that carried it
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("json", Text),  # None: in the bodies folder, under its sha256
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("message_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("item", String(128), nullable=False),
+    Column("job", String(64), nullable=False),
+    Column("instance", String(32), nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("lease_until_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+    Column("duration_seconds", Float),
+    Column("outcome", String(16), nullable=False),
+    Column("detail", Text),
+    PrimaryKeyConstraint("message_id", "number"),
+    Index(
+        "attempts_running",
+        "instance",
+        sqlite_where=text("outcome = 'running'"),
+        postgresql_where=text("outcome = 'running'"),
+    ),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("production", String(128), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("host", String(128), nullable=False),
+    Column("status", String(12), nullable=False),  # Running, Stopped, Suspended, Troubled
+    Column("started_us", BigInteger, nullable=False),
+    Column("heartbeat_us", BigInteger, nullable=False),
+    Column("stopped_us", BigInteger),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("instance", String(32), nullable=False),
+    Column("item", String(128), nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("ready_us", BigInteger),  # when on_init returned: until then messages wait in the queue
+    Column("error", Text),
+    Index("jobs_by_item", "item", "started_us"),
+)
+
+event_log = Table(
+    "event_log",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("time_us", BigInteger, nullable=False),
+    Column("type", String(8), nullable=False),  # Assert Error Warning Info Trace Alert Status
+    Column("item", String(128), nullable=False),
+    Column("job", String(64), nullable=False),
+    Column("message_id", BigInteger),
+    Column("session_id", BigInteger),
+    Column("source_class", String(128)),
+    Column("source_method", String(128)),
+    Column("text", Text, nullable=False),
+    Index("event_log_by_session", "session_id"),
+)
+
+energy = Table(
+    "energy",
+    metadata,
+    Column("message_id", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("scope", String(8), nullable=False),
+    Column("item", String(128), nullable=False),
+    Column("operation_kind", String(64)),
+    Column("model", String(128)),
+    Column("revision", String(128)),
+    Column("started_at_us", BigInteger, nullable=False),
+    Column("duration_seconds", Float),
+    Column("cpu_seconds", Float),
+    Column("gpu_seconds", Float),
+    Column("energy_joules", Float),
+    Column("cpu_joules", Float),
+    Column("gpu_joules", Float),
+    Column("ram_joules", Float),
+    Column("low_joules", Float),
+    Column("high_joules", Float),
+    Column("carbon_grams", Float),
+    Column("carbon_intensity_g_per_kwh", Float),
+    Column("carbon_source", Text),
+    Column("tier", String(20), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("method", Text),
+    Column("partial", Boolean, nullable=False),
+    Column("facts", JSON(none_as_null=True)),
+    PrimaryKeyConstraint("message_id", "attempt", "scope"),
+    Index(
+        "energy_pending",
+        "status",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+)
+
+energy_intervals = Table(
+    "energy_intervals",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("instance", String(32), nullable=False),
+    Column("started_at_us", BigInteger, nullable=False),
+    Column("duration_seconds", Float, nullable=False),
+    Column("total_joules", Float, nullable=False),
+    Column("operations_joules", Float, nullable=False),
+    Column("idle_joules", Float, nullable=False),
+    Column("others_joules", Float, nullable=False),
+    Column("overhead_joules", Float, nullable=False),
+    Column("tier", String(20), nullable=False),
+    Column("method", Text, nullable=False),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("production", String(128), nullable=False),
+    Column("item", String(128), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("changed_us", BigInteger, nullable=False),
+    PrimaryKeyConstraint("production", "item", "name"),
+)
