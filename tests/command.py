@@ -43,8 +43,9 @@ PRODUCTIONS = [prod]
 class Command:
     """``wattbus`` in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, supervised: bool = False) -> None:
+        # What a test kills stays dead, unless it is about that.
+        self.folder, self.supervised = folder, supervised
         self.home = folder / "home"
 
     def __call__(self, *words: str, status: int = 0) -> str:
@@ -58,7 +59,13 @@ class Command:
         return json.loads(done.stdout)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "WATTBUS_HOME": str(self.home), "WATTBUS_ENERGY": "0"}
+        environment = {
+            **os.environ,
+            "WATTBUS_HOME": str(self.home),
+            "WATTBUS_ENERGY": "0",
+            "WATTBUS_PORT": "0",
+            "WATTBUS_SUPERVISOR": "on" if self.supervised else "off",
+        }
         return subprocess.run(
             [sys.executable, "-m", "wattbus", *words],
             cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False,

@@ -40,6 +40,8 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WATTBUS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_ENDPOINT", NO_HUB)
+    monkeypatch.setenv("WATTBUS_SUPERVISOR", "off")  # what a test kills stays dead
+    monkeypatch.setenv("WATTBUS_PORT", "0")  # a free one: tests run beside each other
 
 
 @pytest.fixture

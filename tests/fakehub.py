@@ -36,7 +36,7 @@ class HubRequest:
 class Fault:
     """What goes wrong, for paths that contain ``match``, ``times`` times (None: for ever)."""
 
-    kind: str  # stall, cut, lie, html, status, slow, redirect
+    kind: str  # stall, cut, lie, html, status, slow, redirect, short, long
     match: str
     times: int | None = None
     after_bytes: int = 0
@@ -149,6 +149,11 @@ class FakeHub:
             self._repos.setdefault(repo_id, []).append(repo)
         return repo.sha
 
+    def forget(self, repo_id: str) -> None:
+        """Have no commit of ``repo_id`` any more."""
+        with self._lock:
+            self._repos.pop(repo_id, None)
+
     def serve_inference(self, repo_id: str, answer: Inference) -> None:
         """Answer ``POST /hf-inference/models/<repo_id>`` (and ``/models/<repo_id>``) by ``answer``."""
         self._inference[repo_id] = answer
@@ -162,6 +167,10 @@ class FakeHub:
     def lie(self, match: str = ".safetensors", times: int | None = None) -> None:
         """Send other bytes of the right size."""
         self._faults.append(Fault("lie", match, times))
+
+    def another_length(self, kind: str, match: str = ".safetensors", times: int | None = None) -> None:
+        """Send a byte less (``short``) or more (``long``) than is listed, and announce as much."""
+        self._faults.append(Fault(kind, match, times))
 
     def html(self, match: str = "/resolve/", times: int | None = None) -> None:
         """Answer 200 with a web page, as a captive portal does."""
@@ -332,6 +341,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = file.data
         if fault is not None and fault.kind == "lie":
             data = bytes(byte ^ 0x5A for byte in data)
+        if fault is not None and fault.kind in ("short", "long"):
+            data = data[:-1] if fault.kind == "short" else data + b"x"
         start = self._range_start(len(data))
         status = 206 if start is not None else 200
         headers = {

@@ -19,8 +19,9 @@ from wattbus import cli
 from wattbus.config import Config
 from wattbus.door import SHIPPED_SETTINGS
 from wattbus.home import Home
-from wattbus.runtime.production import load
-from wattbus.runtime.types import MessageTypes, parse
+from wattbus.runtime.parsing import parse
+from wattbus.runtime.reading import load
+from wattbus.runtime.types import MessageTypes
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -16,7 +16,7 @@ from wattbus import doctor
 from wattbus.energy.feed import FakeFeed
 from wattbus.errors import RequestFailed
 from wattbus.home import Home, write_durably
-from wattbus.runtime.production import from_production
+from wattbus.runtime.reading import from_production
 from wattbus.runtime.running import RunningProduction
 from wattbus.secrets import Vault
 from wattbus.store.database import open_engine
@@ -167,7 +167,7 @@ from pathlib import Path
 from iop import BusinessOperation, Message, Production
 from wattbus.energy.feed import FakeFeed
 from wattbus.home import Home
-from wattbus.runtime.production import from_production
+from wattbus.runtime.reading import from_production
 from wattbus.runtime.running import RunningProduction
 
 @dataclass

@@ -189,7 +189,7 @@ def test_an_installed_wheel_finds_its_production_and_its_sample_rows(wheel: Path
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         "from wattbus import demo, door\n"
-        "from wattbus.runtime.production import load\n"
+        "from wattbus.runtime.reading import load\n"
         "print(door.SHIPPED_SETTINGS, demo.REVIEWS, *load(door.SHIPPED_SETTINGS).items)"
     )
 

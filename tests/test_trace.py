@@ -19,7 +19,7 @@ from wattbus.energy import current_window, estimate_remote
 from wattbus.energy.feed import FakeFeed, NullFeed, PowerFeed
 from wattbus.errors import BadRequest, RequestFailed, StoreError
 from wattbus.home import Home
-from wattbus.runtime.production import from_production
+from wattbus.runtime.reading import from_production
 from wattbus.runtime.running import RunningProduction
 from wattbus.store.database import open_engine
 from wattbus.store.store import counts
@@ -44,7 +44,7 @@ class Ask(BusinessProcess):
     def on_request(self, request: Text) -> Text:
         self.log_info(f"asked: {request.text}")
         answer = self.send_request_sync(self.Out, request)
-        self.send_request_async(self.Out, Text("later"))
+        self.send_request_async(self.Out, Text("later"), response_required=False)
         return answer
 
 

@@ -1,10 +1,13 @@
 """Durable round trips: wattbus and what it stands beside, in the same run, in turns.
 
-    python misc/bench/roundtrip.py --rounds 5 --requests 3000 --in-flight 1,16,64 --peers rabbitmq,postgres --write
+    python misc/bench/roundtrip.py --rounds 5 --seconds 2 --in-flight 1,16,64,256 --write
 
 Request and reply of 1 kB, each safe on disk (fsync) before it is acknowledged. In each round every contender is
 measured at every number in flight before the next round begins; a ratio is that of two neighbours in one round, and
 the table has the median over the rounds. All servers are on loopback; what a run makes there, it takes back.
+
+wattbus is called in two ways: from threads (``request``) and from one event loop (``request_async``). The ratios are
+those of the threads at fewer than 16 in flight, and above that of the way with the better median.
 """
 
 from __future__ import annotations
@@ -19,14 +22,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import table
-from peers.contender import WORKERS, Child, Measure, NotHere, Setup
+from peers.contender import Child, Measure, NotHere, Setup
 
-OURS = "ours"
-PEERS = ("rabbitmq", "postgres", "postgres-light")
+THREADS, ASYNCIO = "ours", "ours-asyncio"
+PEERS = ("rabbitmq", "nats", "redis", "redis-pipelined", "dramatiq", "postgres", "postgres-light")
+#: From so many in flight on, an event loop may be the better client.
+ASYNCIO_FROM = 16
+MOST_IN_FLIGHT = 256
 LIMIT_SECONDS = 180.0
+CALIBRATION_REQUESTS = 500
 TITLES = {
-    OURS: "wattbus",
+    THREADS: "**wattbus**, threads (`request`)",
+    ASYNCIO: "**wattbus**, asyncio (`request_async`)",
     "rabbitmq": "RabbitMQ quorum queues (no trace, no energy)",
+    "nats": "NATS JetStream, `sync_interval: always` (no trace, no energy)",
+    "redis": "Redis Streams, `appendfsync always` (no trace, no energy)",
+    "redis-pipelined": "Redis Streams, the same, batched by client and worker",
+    "dramatiq": "dramatiq on RabbitMQ, results in Redis (no trace, no energy)",
     "postgres": "PostgreSQL SKIP LOCKED, same rows",
     "postgres-light": "PostgreSQL SKIP LOCKED, one row, no trace, no energy",
 }
@@ -39,6 +51,7 @@ class Results:
     measures: dict[tuple[str, int], list[Measure]] = field(default_factory=dict)
     fsync_seconds: list[float] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    versions: list[str] = field(default_factory=list)
 
     def median(self, name: str, in_flight: int, what: str) -> float:
         return float(statistics.median(getattr(measure, what) for measure in self.measures[name, in_flight]))
@@ -46,9 +59,17 @@ class Results:
     def quantile(self, name: str, in_flight: int, share: float) -> float:
         return statistics.median(measure.quantile(share) for measure in self.measures[name, in_flight])
 
+    def ours(self, in_flight: int) -> str:
+        """Return the way in which wattbus is compared."""
+        if in_flight < ASYNCIO_FROM:
+            return THREADS
+        return max((ASYNCIO, THREADS), key=lambda name: self.median(name, in_flight, "per_second"))
+
     def ratio(self, peer: str, in_flight: int) -> float:
         """Return the median over the rounds of our rate over the peer's."""
-        pairs = zip(self.measures[OURS, in_flight], self.measures[peer, in_flight], strict=True)
+        pairs = zip(
+            self.measures[self.ours(in_flight), in_flight], self.measures[peer, in_flight], strict=True
+        )
         return statistics.median(ours.per_second / theirs.per_second for ours, theirs in pairs)
 
 
@@ -57,19 +78,19 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that everything is taken back
     with tempfile.TemporaryDirectory(prefix="wattbus-bench-", dir=options.folder) as folder:
         machine = table.machine(Path(folder))
-        results = run(Path(folder), options.rounds, options.requests, options.in_flight, options.peers)
-    text = report(results, machine, options.rounds, options.requests, options.in_flight)
+        results = run(Path(folder), options.rounds, options.seconds, options.in_flight, options.peers)
+    text = report(results, machine, options.rounds, options.seconds, options.in_flight)
     print(text)
     if options.write:
         table.write_block("roundtrip", text)
 
 
-def run(folder: Path, rounds: int, requests: int, levels: list[int], peers: list[str]) -> Results:
+def run(folder: Path, rounds: int, seconds: float, levels: list[int], peers: list[str]) -> Results:
     """Measure all contenders in turns."""
     results = Results()
     children: dict[str, Child] = {}
     try:
-        for name in (OURS, *peers):
+        for name in (THREADS, ASYNCIO, *peers):
             place = folder / name
             place.mkdir()
             try:
@@ -77,24 +98,32 @@ def run(folder: Path, rounds: int, requests: int, levels: list[int], peers: list
             except NotHere as error:
                 results.missing[name] = str(error)
                 _say(f"{name}: not here: {error}")
-        for child in children.values():
-            child.measure(WORKERS, min(500, requests))  # caches, plans, first pages
+        results.versions = list(dict.fromkeys(child.version for child in children.values()))
+        counts = {
+            (name, in_flight): _calibrated(child, in_flight, seconds)
+            for name, child in children.items()
+            for in_flight in levels
+        }
         for number in range(1, rounds + 1):
             results.fsync_seconds.append(table.fsync_seconds(folder))
             for in_flight in levels:
-                # A client alone is slow: fewer requests make the same time.
-                count = max(in_flight, requests // 6) if in_flight == 1 else requests
                 for name, child in children.items():
-                    measure = child.measure(in_flight, count)
+                    measure = child.measure(in_flight, counts[name, in_flight])
                     results.measures.setdefault((name, in_flight), []).append(measure)
-                    _say(f"round {number}, {in_flight:2} in flight: {name:15} {measure.per_second:8.0f}/s")
+                    _say(f"round {number}, {in_flight:3} in flight: {name:15} {measure.per_second:8.0f}/s")
         return results
     finally:
         for child in children.values():
             child.close()
 
 
-def report(results: Results, machine: str, rounds: int, requests: int, levels: list[int]) -> str:
+def _calibrated(child: Child, in_flight: int, seconds: float) -> int:
+    """Return how many requests take about so many seconds; caches, plans and first pages are warm after it."""
+    rate = child.measure(in_flight, max(CALIBRATION_REQUESTS, in_flight)).per_second
+    return max(4 * in_flight, round(rate * seconds))
+
+
+def report(results: Results, machine: str, rounds: int, seconds: float, levels: list[int]) -> str:
     """Return the table with the words around it."""
     rows = []
     for in_flight in levels:
@@ -106,36 +135,32 @@ def report(results: Results, machine: str, rounds: int, requests: int, levels: l
     head = ["in flight", "what", "requests/s", "p50 ms", "p99 ms", "wattbus is", "CPU s / 1,000"]
     fsync = statistics.median(results.fsync_seconds)
     lines = [
-        f"{machine} Median of {rounds} rounds of {requests:,} requests (a sixth of that at 1 in flight).",
+        f"{machine} Median of {rounds} rounds of about {seconds:g} s for each contender and number in flight. "
+        f"{'; '.join(results.versions)}.",
         "",
         table.table(head, rows, text_columns=2),
         "",
         f"A durable write of 4 KiB on the same disk in the same run: {table.figure(fsync * 1e3, 'ms')} (fsync median).",
     ]
-    if (OURS, 1) in results.measures:
-        p50 = results.quantile(OURS, 1, 0.5)
+    if (THREADS, 1) in results.measures:
+        p50 = results.quantile(THREADS, 1, 0.5)
         lines.append(
-            f"wattbus at 1 in flight: p50 {table.figure(p50 * 1e3, 'ms')}, of which two fsyncs (accepted and claimed; "
-            f"done) are {table.figure(2 * fsync * 1e3, 'ms')}; p50 less one fsync is "
-            f"{table.figure((p50 - fsync) * 1e3, 'ms')}, less both {table.figure((p50 - 2 * fsync) * 1e3, 'ms')}."
+            f"wattbus at 1 in flight: p50 {table.figure(p50 * 1e3, 'ms')}, fsyncs included; "
+            f"one fsync is {table.figure(fsync * 1e3, 'ms')} of it."
         )
     return "\n".join(lines)
 
 
 def _row(results: Results, name: str, title: str, in_flight: int) -> list[str]:
     p50, p99 = (results.quantile(name, in_flight, share) * 1e3 for share in (0.5, 0.99))
-    cpu = (
-        results.median(name, in_flight, "cpu_seconds") / results.measures[name, in_flight][0].requests * 1000
-    )
-    return [
-        str(in_flight),
-        title,
-        table.figure(results.median(name, in_flight, "per_second")),
-        table.figure(p50),
-        table.figure(p99),
-        "" if name == OURS else f"{results.ratio(name, in_flight):.2f} times",
-        table.figure(cpu) if name == OURS else "–",  # a peer works in its server's processes too
-    ]
+    if name in (THREADS, ASYNCIO):
+        against = "(compared)" if name == results.ours(in_flight) else ""
+        cpu = table.figure(results.median(name, in_flight, "cpu_seconds_per_request") * 1000)
+    else:
+        against = f"{results.ratio(name, in_flight):.2f} times"
+        cpu = "–"  # a peer works in its server's processes too
+    rate = table.figure(results.median(name, in_flight, "per_second"))
+    return [str(in_flight), title, rate, table.figure(p50), table.figure(p99), against, cpu]
 
 
 def _options() -> argparse.Namespace:
@@ -143,23 +168,25 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=3000, help="of each contender, level and round")
-    parser.add_argument("--in-flight", type=_numbers, default=[1, 16, 64])
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="of each contender, level and round, about"
+    )
+    parser.add_argument("--in-flight", type=_numbers, default=[1, 16, 64, 256])
     parser.add_argument(
         "--peers", type=_peers, default=list(PEERS), help=f"of {', '.join(PEERS)}; empty: none"
     )
     parser.add_argument("--folder", type=Path, help="on the disk under test; by default the temporary folder")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
-    if not 1 <= options.rounds <= 100 or not 64 <= options.requests <= 100_000:
-        parser.error("--rounds is 1 to 100, --requests 64 to 100,000")
+    if not 1 <= options.rounds <= 100 or not 0.1 <= options.seconds <= 60:
+        parser.error("--rounds is 1 to 100, --seconds 0.1 to 60")
     return options
 
 
 def _numbers(text: str) -> list[int]:
     numbers = [int(part) for part in text.split(",")]
-    if not all(1 <= number <= 64 for number in numbers):
-        raise argparse.ArgumentTypeError("each number in flight is 1 to 64")
+    if not all(1 <= number <= MOST_IN_FLIGHT for number in numbers):
+        raise argparse.ArgumentTypeError(f"each number in flight is 1 to {MOST_IN_FLIGHT}")
     return numbers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import math
@@ -10,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,13 +47,30 @@ class Measure:
     def per_second(self) -> float:
         return self.requests / self.wall_seconds
 
+    @property
+    def cpu_seconds_per_request(self) -> float:
+        return self.cpu_seconds / self.requests
+
     def quantile(self, share: float) -> float:
         """Return the latency in seconds that ``share`` of the requests did not exceed."""
         return self.latency_seconds[max(0, math.ceil(share * len(self.latency_seconds)) - 1)]
 
 
+def merged(measures: list[Measure]) -> Measure:
+    """Return measures that followed one another as one."""
+    return Measure(
+        sum(measure.requests for measure in measures),
+        sum(measure.wall_seconds for measure in measures),
+        sum(measure.cpu_seconds for measure in measures),
+        sorted(value for measure in measures for value in measure.latency_seconds),
+    )
+
+
 class Contender(Protocol):
     """Opened once, measured many times, closed with nothing left behind."""
+
+    #: The programs and libraries at work, with their versions.
+    version: str
 
     def measure(self, in_flight: int, requests: int) -> Measure: ...
 
@@ -98,6 +116,23 @@ def drive_each(calls: list[Callable[[], None]], requests: int) -> Measure:
     return Measure(len(latency), wall, cpu, latency)
 
 
+async def drive_tasks(call: Callable[[], Awaitable[None]], in_flight: int, requests: int) -> Measure:
+    """As :func:`drive`, from ``in_flight`` tasks of one event loop."""
+    share = max(1, requests // in_flight)
+    latency: list[float] = []
+
+    async def client() -> None:
+        for _ in range(share):
+            began = time.perf_counter()
+            await call()
+            latency.append(time.perf_counter() - began)
+
+    cpu, wall = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(in_flight)))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Measure(len(latency), wall, cpu, sorted(latency))
+
+
 class Child:
     """A contender in a process of its own; every answer is bounded in time."""
 
@@ -110,7 +145,7 @@ class Child:
         self._process.start()
         theirs.close()
         try:
-            self._answer("open")
+            self.version = str(self._answer("open"))
         except BaseException:
             self._end()
             raise
@@ -161,7 +196,7 @@ def _serve(pipe: Connection, name: str, setup: Setup) -> None:
         pipe.send(error)
         return
     try:
-        pipe.send("open")
+        pipe.send(contender.version)
         while (command := _next(pipe)) is not None:
             pipe.send(contender.measure(*command))
     finally:

@@ -3,20 +3,23 @@
 ``synchronous_commit`` is on. ``postgres`` does our work: header, body, attempt, response with its body, energy row;
 ``postgres-light`` keeps one row a request and nothing else. Each request has three durable steps: it is accepted; it
 is claimed (the attempt is durable before the work starts); it is done. A worker that is done claims its next request
-in the same commit, as ours does. LISTEN/NOTIFY (which takes one lock for all commits) and polling were tried and were
-slower at 16 and 64 in flight.
+in the same commit, as ours does. Each client has a connection; more than 48 clients share 48, each for the time of
+its INSERT (a server takes 100 connections by default). LISTEN/NOTIFY (which takes one lock for all commits) and
+polling were tried and were slower at 16 and 64 in flight.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import secrets
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from peers.contender import BODY_BYTES, WORKERS, Measure, NotHere, Setup, drive_each
+from peers.contender import BODY_BYTES, WORKERS, Measure, NotHere, Setup, drive, drive_each
 
+CONNECTIONS = 48
 URL = os.environ.get("BENCH_POSTGRES_URL", "postgresql://127.0.0.1:5432/test")
 
 _NEXT = """(SELECT id FROM messages WHERE status = 'queued' ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1)"""
@@ -108,6 +111,8 @@ class Postgres:
             self._admin = self._connect()
         except psycopg.OperationalError as error:
             raise NotHere(f"no server at {URL.rpartition('@')[2]} ({str(error).splitlines()[0]})") from None
+        (server,) = self._admin.execute("SHOW server_version").fetchone()
+        self.version = f"PostgreSQL {server.partition(' ')[0]}, psycopg {psycopg.__version__}"
         # One transaction: all or nothing is left behind.
         made = f"CREATE SCHEMA {self._schema}; SET search_path = {self._schema}; {duty['tables']}"
         self._admin.execute(made, prepare=False)
@@ -130,9 +135,12 @@ class Postgres:
 
     def measure(self, in_flight: int, requests: int) -> Measure:
         self._admin.execute(self._empty)
-        connections = [self._connect() for _ in range(in_flight)]
+        connections = [self._connect() for _ in range(min(in_flight, CONNECTIONS))]
+        cursors = [connection.cursor() for connection in connections]
         try:
-            return drive_each([self._client(connection.cursor()) for connection in connections], requests)
+            if in_flight > CONNECTIONS:
+                return drive(self._shared(cursors), in_flight, requests)
+            return drive_each([self._client(cursor) for cursor in cursors], requests)
         finally:
             for connection in connections:
                 connection.close()
@@ -154,6 +162,23 @@ class Postgres:
     def _client(self, cursor: Any) -> Callable[[], None]:
         def call() -> None:
             message_id = cursor.execute(self._accept, (self._body,)).fetchone()[0]
+            self._work.release()
+            if self._answer(message_id).wait() != self._body:
+                raise RuntimeError("the reply is not the request")
+
+        return call
+
+    def _shared(self, cursors: list[Any]) -> Callable[[], None]:
+        free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for cursor in cursors:
+            free.put(cursor)
+
+        def call() -> None:
+            cursor = free.get()
+            try:
+                message_id = cursor.execute(self._accept, (self._body,)).fetchone()[0]
+            finally:
+                free.put(cursor)
             self._work.release()
             if self._answer(message_id).wait() != self._body:
                 raise RuntimeError("the reply is not the request")

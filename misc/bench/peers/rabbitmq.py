@@ -8,20 +8,21 @@ for both.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import multiprocessing
 import os
 import secrets
-import time
 from collections.abc import Callable
+from importlib.metadata import version
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from peers.contender import BODY_BYTES, Measure, NotHere, Setup
+from peers.contender import BODY_BYTES, Measure, NotHere, Setup, drive_tasks
 
 URL = os.environ.get("BENCH_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
 # Should the run be killed, the broker drops the queues itself.
-_QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-expires": 600_000}
+QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-expires": 600_000}
 
 
 class RabbitMQ:
@@ -43,6 +44,7 @@ class RabbitMQ:
             self._loop.run_until_complete(self._declare())
         except OSError as error:
             raise NotHere(f"no broker at {URL.rpartition('@')[2]} ({error})") from None
+        self.version = f"RabbitMQ {self._server}, aio-pika {version('aio-pika')}"
 
     def measure(self, in_flight: int, requests: int) -> Measure:
         spawn = multiprocessing.get_context("spawn")
@@ -63,10 +65,15 @@ class RabbitMQ:
 
     async def _declare(self) -> None:
         self._connection = await self._pika.connect(URL)
+        told = self._connection.transport
+        server: Any = (
+            told.connection.server_properties["version"] if told is not None else "of unknown version"
+        )
+        self._server = server.decode() if isinstance(server, bytes) else server
         self._channel = await self._connection.channel(publisher_confirms=True)
         await self._channel.set_qos(prefetch_count=256)
         for name in (self._requests, self._replies):
-            queue = await self._channel.declare_queue(name, durable=True, arguments=_QUORUM)
+            queue = await self._channel.declare_queue(name, durable=True, arguments=QUORUM)
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
 
         async def replied(message: Any) -> None:
@@ -83,20 +90,13 @@ class RabbitMQ:
         await self._connection.close()
 
     async def _drive(self, in_flight: int, requests: int) -> Measure:
-        latency: list[float] = []
-        share = max(1, requests // in_flight)
+        keys = map(str, itertools.count())
 
-        async def client(number: int) -> None:
-            for turn in range(share):
-                began = time.perf_counter()
-                if await self._request(f"{number}.{turn}") != self._body:
-                    raise RuntimeError("the reply is not the request")
-                latency.append(time.perf_counter() - began)
+        async def call() -> None:
+            if await self._request(next(keys)) != self._body:
+                raise RuntimeError("the reply is not the request")
 
-        cpu, wall = time.process_time(), time.perf_counter()
-        await asyncio.gather(*(client(number) for number in range(in_flight)))
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return Measure(len(latency), wall, cpu, sorted(latency))
+        return await drive_tasks(call, in_flight, requests)
 
     async def _request(self, key: str) -> bytes:
         future = self._waiting[key] = asyncio.get_running_loop().create_future()
@@ -121,7 +121,7 @@ async def _worker(queue: str, prefetch: int, ready: Callable[[], None], stop: Ca
     connection = await aio_pika.connect(URL)
     channel = await connection.channel(publisher_confirms=True)
     await channel.set_qos(prefetch_count=prefetch)
-    source = await channel.declare_queue(queue, durable=True, arguments=_QUORUM)
+    source = await channel.declare_queue(queue, durable=True, arguments=QUORUM)
 
     async def echo(message: Any) -> None:
         reply = aio_pika.Message(

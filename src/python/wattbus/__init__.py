@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wattbus.door import PythonDoor, run
+    from wattbus.door import Director, PythonDoor, run
     from wattbus.errors import WattbusError
     from wattbus.messages import (
         HFRequest,
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
         TrainRequest,
         TrainResponse,
     )
+    from wattbus.runtime.iris import stand_in
     from wattbus.trace import Trace
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Director": "door",
     "HFRequest": "messages",
     "HFResponse": "messages",
     "MLRequest": "messages",
@@ -38,9 +40,11 @@ _HOMES = {
     "TrainResponse": "messages",
     "WattbusError": "errors",
     "run": "door",
+    "stand_in": "runtime.iris",
 }
 
 __all__ = [
+    "Director",
     "HFRequest",
     "HFResponse",
     "MLRequest",
@@ -53,6 +57,7 @@ __all__ = [
     "TrainResponse",
     "WattbusError",
     "run",
+    "stand_in",
 ]
 
 

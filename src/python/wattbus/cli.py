@@ -11,9 +11,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wattbus import __version__, cli_data, words
+from wattbus import __version__, cli_check, cli_data, cli_life, cli_messages, words
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
-from wattbus.errors import BadRequest, NotRunning, WattbusError
+from wattbus.errors import BadRequest, NotRunning, UnknownName, WattbusError
 
 app = typer.Typer(
     name="wattbus",
@@ -26,6 +26,13 @@ app.add_typer(cli_data.models, name="models")
 app.add_typer(cli_data.tables, name="tables")
 app.add_typer(cli_data.export, name="export")
 app.command("energy")(cli_data.energy)
+app.add_typer(cli_messages.messages, name="messages")
+app.command("purge")(cli_messages.purge)
+app.command("check")(cli_check.check)
+app.command("restart")(cli_life.restart)
+app.command("update")(cli_life.update)
+app.command("recover")(cli_life.recover)
+app.add_typer(cli_life.item, name="item")
 
 NOT_RUNNING = 3
 
@@ -53,15 +60,34 @@ def _root(
 @app.command()
 def start(
     settings: Annotated[Path | None, typer.Option("--settings", help="The settings.py to run.")] = None,
+    production: cli_check.ProductionOption = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal.")] = False,
+    port: Annotated[int | None, typer.Option(help="Port of the HTTP door; 0 takes a free one.")] = None,
+    http: Annotated[bool, typer.Option("--http/--no-http", help="Open an HTTP door.")] = True,
+    supervisor: Annotated[bool, typer.Option(help="Start the process again when it dies.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Start the production and list its items."""
     from wattbus import server
 
+    if port is not None:
+        os.environ["WATTBUS_PORT"] = str(port)
+    if not http:
+        os.environ["WATTBUS_HTTP"] = "off"
+    if production is not None:
+        os.environ["WATTBUS_PRODUCTION"] = production
+    if not supervisor:
+        os.environ["WATTBUS_SUPERVISOR"] = "off"
+    if foreground and configured().supervisor:
+        from wattbus.supervisor import Supervisor
+
+        raise typer.Exit(Supervisor(home(), server.command(settings, supervised=False)).run())
     if foreground:
-        state = server.serve(configured(), settings)
+        from wattbus.web.serve import serve
+
+        state = serve(configured(), settings)
         say(f"{state}.")
+        server.leave()
         return
     _show_status(server.start(configured(), settings), as_json)
 
@@ -71,7 +97,7 @@ def stop(as_json: JsonOption = False) -> None:
     """Stop the production; what is queued stays queued."""
     from wattbus import server
 
-    state = server.stop(home())
+    state = server.stop(configured())
     say_json({"status": state}) if as_json else say(f"{state}.")
 
 
@@ -83,7 +109,9 @@ def status(as_json: JsonOption = False) -> None:
     try:
         answer = server.status(home())
     except NotRunning as error:
-        say_json({"status": "Stopped", "text": str(error)}) if as_json else say(str(error))
+        last = server.last_run(configured())
+        state, text = ("Stopped", str(error)) if last is None else (last.state, last.sentence)
+        say_json({"status": state, "text": text}) if as_json else say(text)
         raise typer.Exit(NOT_RUNNING) from None
     _show_status(answer, as_json)
 
@@ -96,6 +124,10 @@ def send(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the response; -1 for ever.")] = -1,
     background: Annotated[bool, typer.Option(help="Send, and print the message id.")] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key is the same message.")] = None,
+    priority: Annotated[
+        str | None,
+        typer.Option(help="With --background: high, sync or async; what is higher is served first."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a message to an item of the running production and print the response."""
@@ -110,6 +142,7 @@ def send(
         timeout=timeout,
         background=background,
         idempotency_key=idempotency_key,
+        priority=_priority(priority, background),
     )
     response = json.loads(answer["body"]) if answer.get("body") else None
     if as_json:
@@ -130,9 +163,18 @@ def trace(
         int | None, typer.Argument(help="Session or message id; by default the newest.")
     ] = None,
     width: Annotated[int | None, typer.Option(help="Columns to draw in.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write the session to a file, to be replayed in a test.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw the visual trace of a session: messages, waits, durations, joules."""
+    if record is not None:
+        from wattbus.testing import recording
+
+        recorded = recording.read(reading(), home(), session)
+        say(f"{words.counted(recorded.count(), 'message')} written to {recorded.save(record)}")
+        return
     from rich.console import Console
 
     from wattbus import trace as traces
@@ -142,45 +184,6 @@ def trace(
         say_json(found.to_dict())
     else:
         Console(highlight=False, width=width).print(found)
-
-
-@app.command()
-def messages(
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 20,
-    item: Annotated[str | None, typer.Option(help="Only messages from or to this item.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only this status, such as Error.")] = None,
-    session: Annotated[int | None, typer.Option(help="Only this session.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List messages, the newest first."""
-    from wattbus.errors import UnknownName
-    from wattbus.store.queries import list_messages
-    from wattbus.store.tables import Status
-
-    if status is not None and status not in list(Status):
-        raise UnknownName("status", status, [word.value for word in Status])
-    found = list_messages(reading(), limit=limit, item=item, status=status, session_id=session)
-    if as_json:
-        say_json(found)
-        return
-    say_table(
-        ["#id", "#session", "time", "type", "source", "target", "body", "status", "error"],
-        (
-            (
-                row.id,
-                row.session_id,
-                words.local_time(row.time_created_us),
-                row.type,
-                row.source_item,
-                row.target_item,
-                row.body_class.rpartition(".")[2],
-                row.status,
-                (row.error_status or "")[:80],
-            )
-            for row in found
-        ),
-        empty="No messages yet: send one with `wattbus test ITEM TYPE JSON`.",
-    )
 
 
 @app.command()
@@ -227,6 +230,16 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("iop", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def iop_program(
+    arguments: Annotated[list[str] | None, typer.Argument(help="What the iop program takes.")] = None,
+) -> None:
+    """Run the iop program on this home; see `wattbus iop --help`."""
+    from wattbus.cli_iop import run_iop
+
+    run_iop(configured(), arguments or [])
+
+
 @app.command()
 def demo(as_json: JsonOption = False) -> None:
     """Run the main job from end to end: reuse, fine-tune, compare, swap, account for every joule."""
@@ -258,6 +271,18 @@ def _fail(kind: str, text: str) -> NoReturn:
     raise SystemExit(NOT_RUNNING if kind == "NotRunning" else 1)
 
 
+def _priority(word: str | None, background: bool) -> int | None:
+    if word is None:
+        return None
+    from wattbus.store.filters import PRIORITIES
+
+    if word not in PRIORITIES:
+        raise UnknownName("priority", word, PRIORITIES)
+    if not background:
+        raise BadRequest("--priority is for --background: what somebody waits for goes as sync.")
+    return PRIORITIES[word]
+
+
 def _body(text: str) -> str:
     if not text.startswith("@"):
         return text
@@ -271,9 +296,10 @@ def _show_status(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         say_json(answer)
         return
-    say(f"{answer['production']} is {answer['status']} (process {answer['pid']}, {answer['home']})")
+    at = f", {answer['url']}" if answer.get("url") else ""
+    say(f"{answer['production']} is {answer['status']} (process {answer['pid']}, {answer['home']}{at})")
     say_table(
-        ["item", "kind", "component", "state", "#pool", "#queued", "error"],
+        ["item", "kind", "component", "state", "#pool", "#queued", "#alerts", "remarks"],
         (
             (
                 row["name"],
@@ -282,9 +308,12 @@ def _show_status(answer: dict[str, Any], as_json: bool) -> None:
                 row["state"],
                 row["pool_size"],
                 row["queued"],
-                row["error"],
+                row["alerts"] or "",
+                "; ".join([*([row["error"]] if row["error"] else []), *row["changed"]]),
             )
             for row in answer["items"]
         ),
         empty="The production has no items.",
     )
+    if answer.get("needs_update"):
+        say(answer["needs_update"])

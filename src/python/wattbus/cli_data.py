@@ -88,6 +88,22 @@ def models_rollback(
     say(f"{name}: {version.id} answers from now on, in place of {before.id}.")
 
 
+@models.command("repair")
+def models_repair(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[
+        str | None, typer.Argument(help="Id of the version; by default the published one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch the missing and the changed files of a version anew, from the same revision and no other."""
+    done = _models().repair(name, version, progress=None if as_json else say)
+    if as_json:
+        say_json({"model": name, "version": done.version.id, "bytes_fetched": done.bytes_fetched})
+        return
+    say(f"{name}: {done.version.id} is whole, {words.size(done.bytes_fetched)} fetched.")
+
+
 @tables.command("ls")
 def tables_ls(as_json: JsonOption = False) -> None:
     """List the tables with their columns and rows."""
@@ -204,7 +220,7 @@ def _version_row(store: ModelStore, version: ModelVersion) -> dict[str, Any]:
 def _models() -> ModelStore:
     from wattbus.ml.models import ModelStore
 
-    return ModelStore(home().models)
+    return ModelStore(home().models, hub_url=configured().hub_url)
 
 
 def _tables() -> TrainingTables:

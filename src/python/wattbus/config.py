@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from wattbus.errors import BadSettings
@@ -21,6 +21,9 @@ class Config(BaseSettings):
     settings: Path | None = Field(
         default=None, description="the settings.py to run; by default the one here, else the shipped one"
     )
+    production: str | None = Field(
+        default=None, description="the production of the settings.py that runs; by default the first"
+    )
     store_url: str | None = Field(
         default=None, description="postgresql://... ; by default SQLite in the home"
     )
@@ -34,12 +37,45 @@ class Config(BaseSettings):
     hub_url: str | None = Field(
         default=None, description="model hub; by default HF_ENDPOINT, else the Hugging Face Hub"
     )
+    allow_pickle: bool = Field(
+        default=False, description="on: items may send pickle messages to each other; doors never take one"
+    )
+    stop_seconds: int = Field(
+        default=30, ge=0, description="what a stop may take to finish what somebody waits for"
+    )
+    ballast_mb: float | None = Field(
+        default=None,
+        ge=0,
+        description="what is kept free on the disk of the store, so that what runs can end when it is full; by default "
+        "a thousandth of the disk, 1 to 16 MB",
+    )
+    supervisor: bool = Field(
+        default=True, description="off: nobody starts the process of `wattbus start` again when it dies"
+    )
     energy: bool = Field(default=True, description="off: no power feed, energies stay unknown")
     country: str | None = Field(
         default=None, description="ISO 3166 code with three letters, for the carbon intensity"
     )
     carbon_g_per_kwh: float | None = Field(
         default=None, ge=0, description="carbon intensity of your contract"
+    )
+    http: bool = Field(default=True, description="off: `wattbus start` opens no HTTP door")
+    port: int = Field(default=52080, ge=0, le=65535, description="port of the HTTP door; 0 takes a free one")
+    http_host: str = Field(
+        default="127.0.0.1",
+        description="address of the HTTP door; one that others can reach needs the password",
+    )
+    password: SecretStr | None = Field(
+        default=None, description="password of the HTTP door, by HTTP basic authentication"
+    )
+    url: str | None = Field(
+        default=None, description="http://host:port of the wattbus that services in this process send through"
+    )
+
+    retention_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="purge what ended so many days ago, once a day; by default everything is kept",
     )
 
     @field_validator("allow_hosts", mode="before")

@@ -7,6 +7,7 @@ with wattbus.run() as bus:
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -14,6 +15,7 @@ from typing import Any, overload
 import iop
 
 from wattbus import trace
+from wattbus.clock import SYSTEM, Clock
 from wattbus.config import Config, read_config
 from wattbus.energy.carbon import carbon_intensity
 from wattbus.energy.codecarbon_feed import CodecarbonFeed
@@ -30,8 +32,14 @@ from wattbus.messages import (
     TrainRequest,
     TrainResponse,
 )
-from wattbus.runtime.production import ProductionConfig, from_production, load
+from wattbus.runtime import director
+from wattbus.runtime.production import ProductionConfig
+from wattbus.runtime.reading import from_production, load
 from wattbus.runtime.running import ItemStatus, RunningProduction
+from wattbus.runtime.settings_files import SettingsFiles, named_settings
+from wattbus.store.actions import Actions
+from wattbus.store.purge import Retention
+from wattbus.store.tables import Priority
 from wattbus.transport import Resolver
 
 _HERE = Path(__file__).parent
@@ -49,28 +57,70 @@ class PythonDoor:
         self.production = production
 
     @overload
-    def request(self, item: str, message: MLRequest, *, timeout_seconds: float = -1) -> MLResponse: ...
-    @overload
-    def request(self, item: str, message: TrainRequest, *, timeout_seconds: float = -1) -> TrainResponse: ...
+    def request(
+        self,
+        item: str,
+        message: MLRequest,
+        *,
+        timeout_seconds: float = -1,
+        idempotency_key: str | None = None,
+    ) -> MLResponse: ...
     @overload
     def request(
-        self, item: str, message: OverrideRequest, *, timeout_seconds: float = -1
+        self,
+        item: str,
+        message: TrainRequest,
+        *,
+        timeout_seconds: float = -1,
+        idempotency_key: str | None = None,
+    ) -> TrainResponse: ...
+    @overload
+    def request(
+        self,
+        item: str,
+        message: OverrideRequest,
+        *,
+        timeout_seconds: float = -1,
+        idempotency_key: str | None = None,
     ) -> OverrideResponse: ...
     @overload
-    def request(self, item: str, message: HFRequest, *, timeout_seconds: float = -1) -> HFResponse: ...
+    def request(
+        self,
+        item: str,
+        message: HFRequest,
+        *,
+        timeout_seconds: float = -1,
+        idempotency_key: str | None = None,
+    ) -> HFResponse: ...
     @overload
-    def request(self, item: str, message: Any, *, timeout_seconds: float = -1) -> Any: ...
-    def request(self, item: str, message: Any, *, timeout_seconds: float = -1) -> Any:
-        """Send ``message`` to ``item``, wait, and return the typed response."""
-        return self.production.request(item, message, timeout_seconds=timeout_seconds)
+    def request(
+        self, item: str, message: Any, *, timeout_seconds: float = -1, idempotency_key: str | None = None
+    ) -> Any: ...
+    def request(
+        self, item: str, message: Any, *, timeout_seconds: float = -1, idempotency_key: str | None = None
+    ) -> Any:
+        """Send ``message`` to ``item``, wait, and return the typed response; one key is one message."""
+        return self.production.request(
+            item, message, timeout_seconds=timeout_seconds, idempotency_key=idempotency_key
+        )
 
     async def request_async(self, item: str, message: Any) -> Any:
         """Do as :meth:`request` in an event loop, which goes on meanwhile."""
         return await self.production.request_async(item, message)
 
-    def submit(self, item: str, message: Any) -> int:
-        """Send ``message`` and return its id as soon as it is safe in the store."""
-        return self.production.submit(item, message)
+    def submit(
+        self,
+        item: str,
+        message: Any,
+        *,
+        priority: int = Priority.ASYNC,
+        idempotency_key: str | None = None,
+    ) -> int:
+        """Send ``message`` and return its id as soon as it is safe in the store.
+
+        A lower ``priority`` is served first. With a key that was used before, the id is that of the first message.
+        """
+        return self.production.submit(item, message, priority=priority, idempotency_key=idempotency_key)
 
     def message(self, type_name: str, body: Any) -> Any:
         """Build a message from a type's name, old names too, and a JSON text or object."""
@@ -82,6 +132,11 @@ class PythonDoor:
         self.production.store.flush()
         return trace.read(self.production.store.engine, session_id)
 
+    @property
+    def actions(self) -> Actions:
+        """Return what can be done to stored messages: resend, edit, replay, suspend, resume, discard, abort."""
+        return self.production.actions
+
     def items(self) -> list[ItemStatus]:
         """Return how each item stands."""
         return self.production.items()
@@ -92,11 +147,13 @@ class PythonDoor:
 
     def __enter__(self) -> PythonDoor:
         self.production.start()
+        self._director = director.Director.of(self.production)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._director.ended()
         self.production.stop()
 
 
@@ -121,18 +178,60 @@ def running(
     config: Config,
     feed: PowerFeed | None = None,
     resolver: Resolver = socket.getaddrinfo,
+    *,
+    home: Home | None = None,
+    clock: Clock = SYSTEM,
 ) -> RunningProduction:
     """Make the running form of a production as the configuration says."""
     return RunningProduction(
         production,
-        Home.find(config.home),
+        home or home_of(config),
+        clock=clock,
         feed=feed or power_feed(config),
         carbon=carbon_intensity(g_per_kwh=config.carbon_g_per_kwh, country=config.country),
         store_url=config.store_url,
         tables_url=config.tables_url,
         allow_hosts=config.allow_hosts,
+        allow_pickle=config.allow_pickle,
         hub_url=config.hub_url,
         resolver=resolver,
+        retention=None if config.retention_days is None else Retention(config.retention_days),
+    )
+
+
+class Director(director.Director):
+    """The director of a home, for ``iop.Production.with_director``: of productions in memory and of a settings file.
+
+    prod.with_director(wattbus.Director(prod)).start()
+    """
+
+    def __init__(
+        self,
+        *productions: iop.Production | type[iop.Production],
+        home: str | Path | None = None,
+        settings: str | Path | None = None,
+        config: Config | None = None,
+        feed: PowerFeed | None = None,
+    ) -> None:
+        config = config or read_config(home=home)
+        place = Home.find(config.home)
+        given = [read_production(production, config) for production in productions]
+        file = Path(settings) if settings is not None else config.settings
+        if file is None and not given:
+            file = settings_file(config)
+        super().__init__(
+            place,
+            SettingsFiles(place, file, given, config.production),
+            lambda production: running(production, config, feed),
+            config.store_url,
+        )
+
+
+def home_of(config: Config) -> Home:
+    """Return the home that the configuration names, with the room that is kept free on its disk."""
+    megabytes = config.ballast_mb
+    return replace(
+        Home.find(config.home), ballast_bytes=None if megabytes is None else int(megabytes * 1_000_000)
     )
 
 
@@ -155,14 +254,9 @@ def read_production(
         raise BadSettings(
             f"a {type(production).__name__} is no production: give an iop.Production or a settings.py."
         )
-    return load(Path(production) if production is not None else settings_file(config))
+    return load(Path(production) if production is not None else settings_file(config), config.production)
 
 
 def settings_file(config: Config) -> Path:
     """Return the ``settings.py`` that runs: configured, here, in ``src/python``, or the shipped one."""
-    if config.settings is not None:
-        return config.settings
-    for candidate in (Path("settings.py"), Path("src/python/settings.py")):
-        if candidate.is_file():
-            return candidate
-    return SHIPPED_SETTINGS
+    return named_settings(config) or SHIPPED_SETTINGS

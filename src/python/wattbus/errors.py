@@ -3,23 +3,31 @@
 WattbusError
 ├── BadRequest            what the caller sent cannot be understood or is not allowed
 │   ├── UnknownName       a name that is not there; carries the nearest right one
-│   └── Refused           understood, and not allowed (an address, a path, an option)
+│   ├── Refused           understood, and not allowed (an address, a path, an option)
+│   └── UsedKey           another message came with this idempotency key before
 ├── BadSettings           a production, an item or a setting cannot be used as it stands
+│   └── NeedsIris         a class, method or global that only InterSystems IRIS has
 ├── StoreError            the store cannot accept or give back a message
-│   └── AlreadyRunning    another process holds this store
+│   ├── AlreadyRunning    another process holds this store
+│   ├── StoreBusy         it does not answer now: locked by another process, or the database is away
+│   ├── StoreFull         its disk is full; it goes on once there is room again
+│   └── StoreFailed       its disk or its file failed: nothing more is stored until a new start
+├── QueueFull             an item has as many messages waiting as it allows; carries when to ask again
 ├── NotRunning            a door needs a running production and there is none
 ├── RequestFailed         a request ended as Error; carries the error status of the item
-│   └── RequestTimeout    no response within the time given
+│   ├── RequestTimeout    no response within the time given
+│   └── Cancelled         somebody cancelled it while it was in hand
 └── ModelError            a model cannot be fetched, verified, loaded, trained or published
     ├── ModelNotCached    the model is not here and cannot be fetched now
     ├── ModelCorrupt      the files differ from their manifest
     └── TrainingFailed    the training ended without a usable model
+        └── TrainingKilled    its process was killed; what it had saved is there, and it can go on
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class WattbusError(Exception):
@@ -43,8 +51,27 @@ class Refused(BadRequest):
     """Understood, and not allowed: an address, a path, an option."""
 
 
+class UsedKey(BadRequest):
+    """Another message came with this idempotency key before."""
+
+
 class BadSettings(WattbusError):
     """A production, an item or a setting cannot be used as it stands."""
+
+
+class NeedsIris(BadSettings, AttributeError):
+    """A class, method or global that only InterSystems IRIS has.
+
+    It is an ``AttributeError`` too: ``hasattr(iris, name)``, and whatever looks through ``sys.modules``, get a plain no.
+    So most are never read, and the sentence may be given as a function that makes it.
+    """
+
+    def __init__(self, sentence: str | Callable[[], str]) -> None:
+        super().__init__(sentence)
+
+    def __str__(self) -> str:
+        sentence = self.args[0]
+        return sentence if isinstance(sentence, str) else str(sentence())
 
 
 class StoreError(WattbusError):
@@ -53,6 +80,34 @@ class StoreError(WattbusError):
 
 class AlreadyRunning(StoreError):
     """Another process holds this store."""
+
+
+class StoreBusy(StoreError):
+    """The store does not answer now: another process holds it locked, or the database is away. Ask again."""
+
+    retry_after_seconds = 5.0
+
+
+class StoreFull(StoreError):
+    """The disk of the store is full; what runs may still end, and what is new is taken once there is room."""
+
+    retry_after_seconds = 60.0
+
+
+class StoreFailed(StoreError):
+    """The disk or the file of the store failed: this process stores nothing more, a new one recovers."""
+
+
+class QueueFull(WattbusError):
+    """An item has as many messages waiting as its QueueLimit allows; nothing was accepted."""
+
+    retry_after_seconds = 1.0
+
+    def __init__(self, item: str, limit: int) -> None:
+        super().__init__(
+            f"item {item!r} has {limit:,} messages waiting, and its QueueLimit is {limit:,}: the message was not "
+            f"accepted. Send it again in {self.retry_after_seconds:g} s, or raise QueueLimit or PoolSize."
+        )
 
 
 class NotRunning(WattbusError):
@@ -65,6 +120,10 @@ class RequestFailed(WattbusError):
 
 class RequestTimeout(RequestFailed):
     """No response came within the time given; the request itself stays in the store."""
+
+
+class Cancelled(RequestFailed):
+    """Somebody cancelled the request while it was in hand; it is not tried again."""
 
 
 class ModelError(WattbusError):
@@ -81,6 +140,10 @@ class ModelCorrupt(ModelError):
 
 class TrainingFailed(ModelError):
     """The training ended without a usable model."""
+
+
+class TrainingKilled(TrainingFailed):
+    """The process of the training was killed; what it had saved is there, and it can go on."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:

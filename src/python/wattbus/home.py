@@ -17,6 +17,10 @@ class Home:
     """Where the parts of one wattbus live; ``WATTBUS_HOME``, by default ``.wattbus`` in the current folder."""
 
     root: Path
+    #: False: nothing in it has to survive a power cut, so the store forces nothing to the disk. For tests.
+    durable: bool = True
+    #: What is kept free on its disk; None: a thousandth of the disk, 1 to 16 MB. See ``wattbus.store.space``.
+    ballast_bytes: int | None = None
 
     @classmethod
     def find(cls, root: str | Path | None = None) -> Home:
@@ -65,6 +69,26 @@ class Home:
         return self.root / "exports"
 
     @property
+    def productions(self) -> Path:
+        """Productions that ``iop --migrate`` has uploaded, a folder each."""
+        return self.root / "productions"
+
+    @property
+    def positions(self) -> Path:
+        """How far each SQLPollService has read its table, a small file each."""
+        return self.root / "positions"
+
+    @property
+    def backups(self) -> Path:
+        """Copies of the store, made before a newer release changed its tables."""
+        return self.root / "backups"
+
+    @property
+    def ballast_file(self) -> Path:
+        """Holds room on the disk, to be given up when it is full."""
+        return self.root / "ballast"
+
+    @property
     def log_file(self) -> Path:
         return self.root / "wattbus.log"
 
@@ -80,10 +104,22 @@ class Home:
                 make_owner_folder(folder)
         except OSError as error:
             raise BadSettings(
-                f"the folder {self.root} cannot be made or written ({error.strerror}): "
+                f"the folder {self.root} cannot be made or written ({error.strerror}{self._owner()}): "
                 "set WATTBUS_HOME to a folder that you own."
             ) from error
+        if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
+            raise BadSettings(
+                f"the folder {self.root} cannot be written (Permission denied{self._owner()}): "
+                "set WATTBUS_HOME to a folder that you own."
+            )
         return self
+
+    def _owner(self) -> str:
+        """Say whose folder it is, where it is somebody else's."""
+        try:
+            return "" if self.root.stat().st_uid == os.geteuid() else f", it belongs to {self.root.owner()}"
+        except (OSError, KeyError):
+            return ""
 
     def tidy(self) -> None:
         """Take out what killed writes left aside, and make what others may read readable by the owner only.
@@ -103,7 +139,7 @@ class Home:
                 path.chmod(OWNER_FOLDER if path.is_dir() else OWNER_FILE)
 
     def _own_folders(self) -> tuple[Path, ...]:
-        return self.root, self.bodies, self.pictures, self.exports
+        return self.root, self.bodies, self.pictures, self.exports, self.positions, self.backups
 
 
 def make_owner_folder(folder: Path) -> Path:
@@ -135,7 +171,12 @@ def write_durably(path: Path, data: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    sync_file(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

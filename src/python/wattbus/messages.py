@@ -1,4 +1,4 @@
-"""The typed messages of the sustainable machine-learning production.
+"""The typed messages that come with wattbus: of its machine-learning production, of its ready-made services, of alerts.
 
 They are iop messages: the same classes travel on wattbus and inside IRIS. The seed's bodies are accepted as they
 stand; the seed's type names (``msg.MLRequest``) are aliases, see :data:`ALIASES`.
@@ -6,9 +6,11 @@ stand; the seed's type names (``msg.MLRequest``) are aliases, see :data:`ALIASES
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
-from iop import PydanticMessage
+from iop import Message, PydanticMessage
 from pydantic import ConfigDict, Field, JsonValue, field_validator
 
 
@@ -133,7 +135,57 @@ class OverrideResponse(WattbusMessage):
     note: str = ""
 
 
-PUBLIC = (
+class FileRequest(WattbusMessage):
+    """A file that was dropped into a folder; its content is text, or base64 of its bytes."""
+
+    name: str
+    text: str | None = None
+    base64: str | None = None
+    size: int = Field(ge=0, description="bytes")
+    modified: datetime
+
+
+class FileRow(WattbusMessage):
+    """One row of a dropped file: a JSON object or a line of a CSV file."""
+
+    file: str
+    number: int = Field(ge=1, description="place of the row in its file; the first is 1")
+    row: dict[str, JsonValue]
+
+
+class SQLRow(WattbusMessage):
+    """A new row of a table; what JSON does not know (times, decimals, bytes in base64) is text."""
+
+    table: str
+    row: dict[str, JsonValue]
+
+
+class TimerTick(WattbusMessage):
+    """What a timer sends."""
+
+    due: datetime
+
+
+class WebhookResponse(WattbusMessage):
+    """What a webhook answered; a long text is cut."""
+
+    status: int
+    text: str = ""
+
+
+@dataclass
+class AlertRequest(Message):
+    """``Ens.AlertRequest`` as a Python message, field for field; times as IRIS writes them, in UTC."""
+
+    AlertText: str = ""
+    AlertTime: str = ""
+    SourceConfigName: str = ""
+    AlertDestination: str = ""
+    SessionId: str = ""
+    MessageHeaderId: str = ""
+
+
+_OF_THE_SEED = (
     HFRequest,
     HFResponse,
     MLRequest,
@@ -143,9 +195,10 @@ PUBLIC = (
     OverrideRequest,
     OverrideResponse,
 )
+PUBLIC = (*_OF_THE_SEED, FileRequest, FileRow, SQLRow, TimerTick, WebhookResponse, AlertRequest)
 
 #: Names by which the seed and old IoP productions call our types.
-ALIASES = {f"msg.{cls.__name__}": cls for cls in PUBLIC}
+ALIASES = {f"msg.{cls.__name__}": cls for cls in _OF_THE_SEED}
 
 #: Envelope classes that IRIS's testing service asks for before the real type; they carry no type of their own.
 ENVELOPES = ("Grongier.PEX.Message", "IOP.Message", "EnsLib.PEX.Message")

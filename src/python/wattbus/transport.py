@@ -100,6 +100,7 @@ class Transport:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         json: Any = None,
+        content: bytes | None = None,
         secret_hosts: frozenset[str] = frozenset(),
         allow_hosts: frozenset[str] | None = None,
         timeout_seconds: float = DEFAULT_SECONDS,
@@ -110,6 +111,7 @@ class Transport:
         Headers that carry a secret (Authorization and its like) are sent only to ``secret_hosts`` (names, or
         host:port); to another host the call is refused, and on a redirect to another host they are left out.
         ``allow_hosts``, when given, are the only hosts that may be asked. RequestFailed when no usable answer comes.
+        ``content`` is JSON that is written already, byte for byte as it was signed.
         """
         deadline = time.monotonic() + timeout_seconds
         sent = _checked_headers(headers)
@@ -120,7 +122,7 @@ class Transport:
                 f"{', '.join(sorted(secret_hosts)) or 'the API hosts'} (by https): "
                 "list the host in the setting api_hosts, or send no api_key."
             )
-        body = None if json is None else json_module.dumps(json).encode()
+        body = content if json is None else json_module.dumps(json).encode()
         hops: list[str] = []
         while True:
             answer = _exchange(hop, method, sent, body, deadline, max_bytes)

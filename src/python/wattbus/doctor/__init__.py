@@ -18,7 +18,7 @@ from wattbus import words
 from wattbus.doctor import energy, files, rows
 from wattbus.doctor.report import Check, Findings, Report, joined
 from wattbus.doctor.rows import Snapshot
-from wattbus.errors import BadSettings
+from wattbus.errors import BadSettings, StoreError
 from wattbus.home import Home
 from wattbus.store.database import SCHEMA, holder_of, open_engine
 from wattbus.store.tables import instances
@@ -114,7 +114,7 @@ def _store_checks(home: Home, store_url: str | None) -> list[Check]:
             snapshot = Snapshot(connection, home, store_url is not None, _live(connection, home, store_url))
             checks = [_promise_kept(promise, snapshot) for promise in _PROMISES]
             return [*checks, _promise_kept(_SETTINGS, snapshot)]
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except (SQLAlchemyError, sqlite3.Error, StoreError) as error:
         return [_unreadable(_reason(error))]
     finally:
         engine.dispose()
@@ -179,7 +179,7 @@ def _promise_kept(promise: _Promise, snapshot: Snapshot) -> Check:
     findings = Findings()
     try:
         promise.look(snapshot, findings)
-    except (SQLAlchemyError, sqlite3.Error, ValueError, TypeError) as error:
+    except (SQLAlchemyError, sqlite3.Error, StoreError, ValueError, TypeError) as error:
         # What a damaged page holds can break any reader; that is a finding, not a crash.
         findings.wrong(f"the check broke off, the store cannot be read to its end ({_reason(error)})")
         return findings.check(promise.code, promise.name, _BACKUP)
@@ -187,6 +187,8 @@ def _promise_kept(promise: _Promise, snapshot: Snapshot) -> Check:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, StoreError):  # what the driver said is behind it
+        error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     return words.clean(str(getattr(error, "orig", None) or error).strip() or type(error).__name__, 200)
 
 

@@ -11,7 +11,8 @@ from wattbus import words
 from wattbus.doctor.report import Findings
 from wattbus.doctor.rows import Snapshot
 from wattbus.energy.record import EnergyStatus, Scope, Tier
-from wattbus.store.tables import Outcome, attempts, energy, energy_intervals
+from wattbus.store.purge import SOURCE as PURGE
+from wattbus.store.tables import Outcome, attempts, energy, energy_intervals, event_log, messages
 
 # An operation of more than a second that used nothing is a broken meter, not a miracle.
 _ZERO_IS_BROKEN_SECONDS = 1.0
@@ -58,13 +59,23 @@ def _one_record_an_attempt(at: Snapshot, found: Findings) -> None:
             .having(func.count() > 1)
         )
     )
+    _attempt_there(at, found, of_attempt)
+
+
+def _attempt_there(at: Snapshot, found: Findings, of_attempt: ColumnElement[bool]) -> None:
+    """Look for records without an attempt; those of messages that a purge took out are meant to stay."""
+    purged = at.number(select(func.count()).select_from(event_log).where(event_log.c.source_class == PURGE))
+    without = energy.outerjoin(attempts, of_attempt).outerjoin(messages, messages.c.id == energy.c.message_id)
+    wrong: ColumnElement[bool] = attempts.c.message_id.is_(None)
+    if purged:
+        kept = select(func.count()).select_from(without).where(wrong, messages.c.id.is_(None))
+        count = at.number(kept)
+        if count:
+            found.note(f"{words.counted(count, 'record')} kept of messages that were purged")
+        wrong = and_(wrong, messages.c.id.is_not(None))
     found.all_wrong(
         f"there is an energy record for attempt {row.attempt} of message {row.message_id}, and no such attempt"
-        for row in at.rows(
-            select(energy.c.message_id, energy.c.attempt)
-            .select_from(energy.outerjoin(attempts, of_attempt))
-            .where(attempts.c.message_id.is_(None))
-        )
+        for row in at.rows(select(energy.c.message_id, energy.c.attempt).select_from(without).where(wrong))
     )
 
 

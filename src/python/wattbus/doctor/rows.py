@@ -14,6 +14,9 @@ from sqlalchemy.sql import ColumnElement
 from wattbus import words
 from wattbus.doctor.report import Findings
 from wattbus.home import Home
+from wattbus.store.moves import RESUME
+from wattbus.store.moves import SOURCE as ACTIONS
+from wattbus.store.purge import SOURCE as PURGE
 from wattbus.store.tables import (
     OPEN_STATUSES,
     Outcome,
@@ -23,10 +26,12 @@ from wattbus.store.tables import (
     event_log,
     jobs,
     messages,
+    processes,
     settings,
 )
 
 _ROWS_AT_ONCE = 1_000
+_NO_ERROR = [status.value for status in (Status.COMPLETED, Status.QUEUED, Status.DELIVERED, Status.DEFERRED)]
 _BODIES_AT_ONCE = 32  # each up to a megabyte
 
 
@@ -76,11 +81,25 @@ def accepted_is_kept(at: Snapshot, found: Findings) -> None:
             .where(messages.c.body_id.is_not(None), bodies.c.id.is_(None))
         )
     )
-    # A body has the id of the first message that carried it.
+    # A body has the id of the first message that carried it; one that was sent again may outlive that in a purge.
     gone = bodies.outerjoin(messages, messages.c.id == bodies.c.id)
+    again = messages.alias("again")
+    shared = select(again.c.body_id).where(again.c.resent.is_not(None), again.c.body_id.is_not(None))
     found.all_wrong(
         f"body {row.id} is there and message {row.id} is not"
-        for row in at.rows(select(bodies.c.id).select_from(gone).where(messages.c.id.is_(None)))
+        for row in at.rows(
+            select(bodies.c.id).select_from(gone).where(messages.c.id.is_(None), bodies.c.id.not_in(shared))
+        )
+    )
+    # A purge takes a session whole: what another message was sent by is there as long as that one is.
+    parents = messages.alias("parents")
+    found.all_wrong(
+        f"message {row.id} was sent by message {row.parent_id}, which is not there"
+        for row in at.rows(
+            select(messages.c.id, messages.c.parent_id)
+            .select_from(messages.outerjoin(parents, parents.c.id == messages.c.parent_id))
+            .where(messages.c.parent_id.is_not(None), parents.c.id.is_(None))
+        )
     )
     total = at.number(select(func.count()).select_from(messages))
     sound = "sha256 equal" if not damaged else f"{len(damaged):,} damaged"
@@ -184,6 +203,7 @@ def _attempts_agree(at: Snapshot, found: Findings) -> None:
             func.min(attempts.c.number).label("first"),
             func.max(attempts.c.number).label("last"),
             _count_of(Outcome.COMPLETED).label("completed"),
+            _count_of(Outcome.DEFERRED).label("deferred"),
             _count_of(Outcome.RUNNING).label("running"),
         )
         .group_by(attempts.c.message_id)
@@ -210,12 +230,14 @@ def _attempts_agree(at: Snapshot, found: Findings) -> None:
     request = messages.c.type == "Request"
     completed = messages.c.status == Status.COMPLETED.value
     done = func.coalesce(tally.c.completed, 0) > 0
+    # A process ends with the response it waited for last: its own attempt was deferred.
+    ended = or_(done, func.coalesce(tally.c.deferred, 0) > 0)
     found.all_wrong(
         f"message {row.id} is {row.status}, and {'no' if row.status == 'Completed' else 'an'} attempt of it completed"
         for row in at.rows(
             select(messages.c.id, messages.c.status)
             .select_from(whole)
-            .where(request, or_(and_(completed, ~done), and_(~completed, done)))
+            .where(request, or_(and_(completed, ~ended), and_(~completed, done)))
         )
     )
     strangers = attempts.outerjoin(messages, messages.c.id == attempts.c.message_id)
@@ -231,7 +253,31 @@ def _attempts_agree(at: Snapshot, found: Findings) -> None:
         f"message {row.id} is {row.status} and {'' if row.is_error else 'not '}marked as an error"
         for row in at.rows(
             select(messages.c.id, messages.c.status, messages.c.is_error).where(
-                messages.c.is_error != (messages.c.status == Status.ERROR.value)
+                request,
+                or_(
+                    and_(messages.c.status == Status.ERROR.value, messages.c.is_error.is_(False)),
+                    and_(messages.c.status.in_(_NO_ERROR), messages.c.is_error.is_(True)),
+                ),
+            )
+        )
+    )
+    _processes_agree(at, found)
+
+
+def _processes_agree(at: Snapshot, found: Findings) -> None:
+    """A request is Deferred while, and only while, a process waits for responses to what it has sent."""
+    deferred = messages.c.status == Status.DEFERRED.value
+    both = messages.outerjoin(processes, processes.c.message_id == messages.c.id)
+    found.all_wrong(
+        f"message {row.id} is {row.status}, and {'no' if row.message_id is None else 'a'} process waits for it"
+        for row in at.rows(
+            select(messages.c.id, messages.c.status, processes.c.message_id)
+            .select_from(both)
+            .where(
+                or_(
+                    and_(deferred, processes.c.message_id.is_(None)),
+                    and_(~deferred, processes.c.message_id.is_not(None)),
+                )
             )
         )
     )
@@ -254,9 +300,10 @@ def effects_once(at: Snapshot, found: Findings) -> None:
     )
     found.all_wrong(f"message {row.message_id} completed {row.count} times" for row in at.rows(twice))
     is_response = messages.c.type == "Response"
+    is_timer = messages.c.source_item == "Ens.Alarm"
     answered = (
         select(messages.c.corresponding_id, func.count().label("count"))
-        .where(is_response)
+        .where(is_response, ~is_timer)
         .group_by(messages.c.corresponding_id)
         .having(func.count() > 1)
     )
@@ -271,7 +318,7 @@ def effects_once(at: Snapshot, found: Findings) -> None:
         for row in at.rows(
             select(messages.c.id, messages.c.type, messages.c.corresponding_id)
             .select_from(pairs)
-            .where(messages.c.corresponding_id.is_not(None), apart)
+            .where(messages.c.corresponding_id.is_not(None), ~is_timer, apart)
         )
     )
     found.all_wrong(
@@ -279,6 +326,8 @@ def effects_once(at: Snapshot, found: Findings) -> None:
         for row in at.rows(
             select(messages.c.id, messages.c.status, messages.c.corresponding_id).where(
                 messages.c.type == "Request",
+                # A process may reply before its end.
+                messages.c.target_business_type != "BusinessProcess",
                 messages.c.corresponding_id.is_not(None),
                 messages.c.status.in_([status.value for status in OPEN_STATUSES]),
             )
@@ -323,8 +372,8 @@ def order_kept(at: Snapshot, found: Findings) -> None:
             attempts.c.ended_us,
         )
         .select_from(messages.join(attempts, last).join(pools, pool))
-        # A message that was told to wait, or sent once more, has left its place on purpose.
-        .where(messages.c.not_before_us == 0, messages.c.resent.is_(None))
+        # A message that was told to wait, sent once more, or set aside and resumed, has left its place on purpose.
+        .where(messages.c.not_before_us == 0, messages.c.resent.is_(None), ~_was_resumed())
         .order_by(messages.c.target_queue, messages.c.priority, messages.c.id)
     )
     several = _queues_of_several(at) if at.shared else frozenset()
@@ -350,6 +399,20 @@ def order_kept(at: Snapshot, found: Findings) -> None:
         found.note(f"{words.counted(unsure, 'message')} could not be judged: the clock was set back")
     if several:
         found.note(f"not checked, since several processes served them: {', '.join(sorted(several))}")
+
+
+def _was_resumed() -> ColumnElement[bool]:
+    line = event_log.c
+    return (
+        select(line.id)
+        .where(
+            line.session_id == messages.c.session_id,
+            line.message_id == messages.c.id,
+            line.source_class == ACTIONS,
+            line.source_method == RESUME.action,
+        )
+        .exists()
+    )
 
 
 def _ended_before(row: Row[Any], earlier: Row[Any]) -> bool | None:
@@ -418,6 +481,9 @@ def nothing_silent(at: Snapshot, found: Findings) -> None:
             )
         )
     )
+    purges = at.number(select(func.count()).select_from(event_log).where(event_log.c.source_class == PURGE))
+    if purges:
+        found.note(f"{words.counted(purges, 'purge')}, each with a line of the event log that says what went")
     errors = at.number(select(func.count()).select_from(messages).where(messages.c.status.in_(aside)))
     again = at.number(select(func.count()).select_from(attempts).where(attempts.c.outcome.in_(interrupted)))
     found.count(

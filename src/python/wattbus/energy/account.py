@@ -150,7 +150,7 @@ class Account:
         fields["tier"] = tier
         fields["method"] = facts.method
         fields["status"] = _PENDING if live else _MEASURED if tier is _MEASURED_TIER else _ESTIMATED
-        fields["partial"] = live or self.gap is not None
+        fields["partial"] = live or self.gap is not None or provisional.partial
         if self.gap is not None:
             missing = f"no power reading for {self.gap_seconds:.1f} of {duration:.1f} s: {self.gap.reason}"
             fields["reason"] = _both(missing, provisional.reason)

@@ -132,7 +132,7 @@ class FakeFeed:
     """A feed of constant watts, or of scripted readings, for tests; it keeps the total of what it gave.
 
     ``script`` is played first: a ``PowerReading`` is returned, an exception is raised. ``start_error`` and
-    ``stop_error`` are raised there. While ``gate`` is given and not set, ``gated`` ("start" or "read") hangs.
+    ``stop_error`` are raised there. While ``gate`` is given and not set, ``gated`` ("start", "read" or "stop") hangs.
     """
 
     def __init__(
@@ -192,6 +192,7 @@ class FakeFeed:
         return reading
 
     def stop(self) -> None:
+        self._wait_at("stop")
         self.stopped = True
         if self._stop_error:
             raise self._stop_error

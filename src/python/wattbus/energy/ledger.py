@@ -14,10 +14,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from wattbus.energy.account import Account
+from wattbus.energy.batch_window import BatchWindow
 from wattbus.energy.calibration import Calibration
 from wattbus.energy.carbon import CarbonIntensity
 from wattbus.energy.cputime import CpuTimes, cpu_times
@@ -66,6 +67,7 @@ class Ledger:
         self._interval_seconds = interval_seconds
         self._born: deque[Window] = deque()
         self._live: list[Window] = []
+        self._withdrawn: deque[Window] = deque()
         self._workers: set[int] = set()
         self._wake = threading.Event()
         self._begun = threading.Event()
@@ -110,6 +112,17 @@ class Ledger:
         if self.running:
             self._born.append(window)
         return window
+
+    def open_batch(self, attempts: Sequence[tuple[int, int]], item: str) -> BatchWindow:
+        """Open the window of one piece of work for several attempts, each (message id, attempt number)."""
+        window = BatchWindow(self, attempts, item)
+        if self.running:
+            self._born.extend(window.shares)
+        return window
+
+    def withdraw(self, windows: Sequence[Window]) -> None:
+        """Forget windows that were opened for nothing; what they used goes to the overhead."""
+        self._withdrawn.extend(windows)
 
     def settle(self, timeout_seconds: float = 2.0) -> bool:
         """End the interval now and settle what is closed; False when that took too long."""
@@ -181,6 +194,10 @@ class Ledger:
             window.account = Account()
             self._workers.add(window.thread_id)
             self._live.append(window)
+        while self._withdrawn:
+            window = self._withdrawn.popleft()
+            if window in self._live:
+                self._live.remove(window)
         since, machine, process, pool = self._since, self._machine, self._process, self._pool
         self._baseline()
         span = max(self._since - since, 1e-9)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from wattbus.energy.cputime import NANO, thread_clock
@@ -31,8 +33,11 @@ class NullWindow:
     ) -> None:
         """Say what the attempt does; what is None stays as it was."""
 
-    def watch_child(self, pid: int) -> None:
-        """Count the CPU time of a child process and its descendants to this attempt while it lives."""
+    def watch_child(self, pid: int, since_seconds: float = 0.0) -> None:
+        """Count the CPU time of a child process and its descendants to this attempt while it lives.
+
+        ``since_seconds`` of it were used before, for others.
+        """
 
     def add_child_cpu_seconds(self, seconds: float, pid: int | None = None) -> None:
         """Give the exact CPU seconds of a child that ended; replaces what was sampled for it."""
@@ -46,6 +51,9 @@ class NullWindow:
         revision: str | None = None,
     ) -> None:
         """Say that the work was done elsewhere: adds the remote row, and makes the own row the client's."""
+
+    def cut_off(self) -> None:
+        """Say that the attempt was cut off by the death of its process: its record is partial."""
 
     def close(self, failed: str | None = None) -> list[EnergyRecord]:
         """End the attempt and return its records."""
@@ -70,10 +78,11 @@ class _Here(threading.local):
 
 
 class _Child:
-    __slots__ = ("exact", "pid", "seconds")
+    __slots__ = ("exact", "pid", "seconds", "since_seconds")
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, since_seconds: float = 0.0) -> None:
         self.pid = pid
+        self.since_seconds = since_seconds
         self.seconds = 0.0
         self.exact = False
 
@@ -94,6 +103,7 @@ class Window(NullWindow):
     _remote: tuple[RemoteEstimate, str | None, str | None, str | None] | None = None
     _children: list[_Child] | None = None
     _own_ns = 0
+    _cut_off = False
     closed: float | None = None
     provisional: EnergyRecord | None = None
     account: Account | None = None
@@ -135,8 +145,8 @@ class Window(NullWindow):
         if gpu is not None:
             self.uses_gpu = gpu
 
-    def watch_child(self, pid: int) -> None:
-        self._children = [*(self._children or ()), _Child(pid)]
+    def watch_child(self, pid: int, since_seconds: float = 0.0) -> None:
+        self._children = [*(self._children or ()), _Child(pid, since_seconds)]
 
     def add_child_cpu_seconds(self, seconds: float, pid: int | None = None) -> None:
         open_children = [
@@ -158,6 +168,9 @@ class Window(NullWindow):
     ) -> None:
         self._remote = (estimate, kind, model, revision)
 
+    def cut_off(self) -> None:
+        self._cut_off = True
+
     def close(self, failed: str | None = None) -> list[EnergyRecord]:
         """End the attempt; energy is pending until the interval that holds its end is read.
 
@@ -169,11 +182,7 @@ class Window(NullWindow):
         here = _HERE
         now = time.thread_time_ns() if here.native_id == self.thread_id else self._clock_ns()
         self._pause(now)
-        if here.current is self:
-            here.current = outer = self._outer
-            if outer is not _NULL:
-                here.current = outer = outer._innermost_open()
-                outer._resume(now)
+        leave(self, now)
         if self._children is not None:
             self.sample_children()
         closed = self._ledger.clock()
@@ -204,7 +213,7 @@ class Window(NullWindow):
             if not child.exact:
                 seconds = self._ledger.cpu.child(child.pid)
                 if seconds is not None and not child.exact:
-                    child.seconds = max(child.seconds, seconds)
+                    child.seconds = max(child.seconds, seconds - child.since_seconds)
 
     def so_far(self) -> EnergyRecord:
         """Return the record as it would be if the attempt ended now."""
@@ -247,6 +256,8 @@ class Window(NullWindow):
         fields["facts"] = self._facts
         if self._remote is not None:
             fields["scope"] = Scope.CLIENT
+        if self._cut_off:
+            fields["partial"] = True
         if failed is not None:
             fields["reason"] = f"the attempt failed: {failed}"
         object.__setattr__(record, "__dict__", fields)
@@ -283,9 +294,29 @@ class Window(NullWindow):
         )
 
 
+def leave(window: Window, now_ns: int | None = None) -> None:
+    """Make what was current before ``window`` current again in this thread."""
+    here = _HERE
+    if here.current is window:
+        here.current = outer = window._outer
+        if outer is not _NULL:
+            here.current = outer = outer._innermost_open()
+            outer._resume(time.thread_time_ns() if now_ns is None else now_ns)
+
+
 def current_window() -> NullWindow:
     """Return the window of the attempt that this thread runs, or one that does nothing."""
     return _HERE.current
+
+
+@contextlib.contextmanager
+def entered(window: NullWindow) -> Iterator[None]:
+    """Make ``window`` the current one of this thread for a block; for who opens none, such as a child process."""
+    before, _HERE.current = _HERE.current, window
+    try:
+        yield
+    finally:
+        _HERE.current = before
 
 
 _NULL = NullWindow()

@@ -9,6 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
+from wattbus import killpoints
 from wattbus.home import sync_folder, write_durably
 
 MARKER = "complete.json"
@@ -23,8 +24,12 @@ def mark_complete(checkpoint: Path, fingerprint: str) -> None:
             os.fsync(file.fileno())
             files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     sync_folder(checkpoint)
+    if killpoints.ARMED:
+        killpoints.reached("checkpoint.before-marker")
     write_durably(checkpoint / MARKER, json.dumps({"fingerprint": fingerprint, "files": files}).encode())
     sync_folder(checkpoint.parent)
+    if killpoints.ARMED:
+        killpoints.reached("checkpoint.after-marker")
 
 
 def is_complete(checkpoint: Path, fingerprint: str) -> bool:

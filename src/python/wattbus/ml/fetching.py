@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wattbus import killpoints
 from wattbus.errors import ModelError, ModelNotCached, Refused
 from wattbus.home import make_owner_folder, sync_folder
 from wattbus.ml import manifest, sources
@@ -114,6 +115,8 @@ class Fetcher:
                 sources.copy_model(twin.path, aside)
                 return folder.adopt(aside, origin), 0
         part, count = self._fetched(folder, plan, tell)
+        if killpoints.ARMED:
+            killpoints.reached("download.after-files")
         try:
             return folder.adopt(part, origin), count
         finally:
@@ -122,6 +125,8 @@ class Fetcher:
     def _fetched(self, folder: ModelFolder, plan: Plan, tell: Tell) -> tuple[Path, int]:
         """Return the folder with every file of ``plan``, and the bytes received for it."""
         part = folder.partial(plan.commit)
+        # Of one who was killed between sealing the folder and giving it its place.
+        (part / manifest.MANIFEST).unlink(missing_ok=True)
         here = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
         self._check_room(folder.name, plan.total_bytes - here)
         tell(f"model {folder.name}: fetching {megabytes(plan.total_bytes - here)} of {plan.repo_id}")

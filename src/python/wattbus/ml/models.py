@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wattbus import killpoints
 from wattbus.errors import (
     BadRequest,
     BadSettings,
@@ -122,13 +123,18 @@ class ModelStore:
             with folder.locked():
                 origin = Origin(source, revision, parent, licence, metrics, facts, note)
                 version = folder.adopt(aside, origin)
+                if killpoints.ARMED:
+                    killpoints.reached("stage.before-pointer")
                 folder.stage(version.id)
+                if killpoints.ARMED:
+                    killpoints.reached("stage.after-pointer")
         return version
 
-    def publish(self, name: str, version_id: str | None = None) -> ModelVersion:
+    def publish(self, name: str, version_id: str | None = None, *, by: str | None = None) -> ModelVersion:
         """Make a version live, by default the staged one; what it replaces stays.
 
-        BadRequest when nothing is staged, ModelCorrupt when the files are not those of the manifest.
+        ``by`` is kept with it for :meth:`published_by`. BadRequest when nothing is staged, ModelCorrupt when the files
+        are not those of the manifest.
         """
         folder = ModelFolder(self.root, name)
         if not folder.ids():
@@ -145,7 +151,11 @@ class ModelStore:
             self._check_content(version)
             if current is None or current.version != wanted:
                 before = (*current.before, current.version) if current else ()
-                folder.point(Pointer(wanted, before), "published")
+                if killpoints.ARMED:
+                    killpoints.reached("publish.before-switch")
+                folder.point(Pointer(wanted, before, by), "published")
+                if killpoints.ARMED:
+                    killpoints.reached("publish.after-switch")
             if staged is None or staged.version == wanted:
                 folder.unstage()
         return version
@@ -161,8 +171,22 @@ class ModelStore:
                 raise BadRequest(f"no version of the model {name} was published before the one that is live.")
             version = folder.read(current.before[-1])
             self._check_content(version)
+            if killpoints.ARMED:
+                killpoints.reached("rollback.before-switch")
             folder.point(Pointer(version.id, current.before[:-1]), "rolled back")
+            if killpoints.ARMED:
+                killpoints.reached("rollback.after-switch")
         return version
+
+    def published_by(self, name: str) -> str | None:
+        """Return who published the live version, where :meth:`publish` was told so."""
+        pointer = ModelFolder(self.root, name).current()
+        return None if pointer is None else pointer.by
+
+    def previous(self, name: str) -> str | None:
+        """Return the id of the version that :meth:`rollback` would go back to, or None."""
+        pointer = ModelFolder(self.root, name).current()
+        return pointer.before[-1] if pointer is not None and pointer.before else None
 
     def verify(self, name: str | None = None) -> list[Verification]:
         """Read every file of every version of one model, or of all, and compare it with its manifest."""
@@ -224,7 +248,11 @@ class ModelStore:
             if cached is not None:
                 return cached
             version, count = self._fetcher.bring(folder, source, tell, self._twin)
+            if killpoints.ARMED:
+                killpoints.reached("download.before-switch")
             folder.point(Pointer(version.id), "published")
+            if killpoints.ARMED:
+                killpoints.reached("download.after-switch")
         tell(f"model {name}: {version.id} is ready, {megabytes(count)} fetched")
         return Ensured(version, count, already_cached=False)
 
@@ -350,7 +378,7 @@ class ModelStore:
 
     def _corrupt_words(self, version: ModelVersion, problems: list[str]) -> str:
         again = (
-            "or repair it from the same revision"
+            f"or repair it from the same revision with `wattbus models repair {version.name} {version.id}`"
             if sources.parse_origin(version.source)
             else "or restore the file"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -100,6 +100,10 @@ class TrainingTables:
             )
             for part in result.partitions(ROWS_AT_ONCE):
                 yield from (tuple(row) for row in part)
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """Open a connection that only reads, for a query on what :meth:`resolve` has found."""
+        return self._reading()
 
     def load_csv(self, table: str, path: Path, if_exists: Literal["keep", "replace"] = "keep") -> int:
         """Make ``table`` from a CSV file with a header, whole or not at all; return the rows loaded, 0 when kept."""
@@ -222,7 +226,9 @@ class TrainingTables:
             sa.event.listen(engine, "connect", _query_only)
             return engine
         if backend == "postgresql":
-            arguments = {"options": "-c default_transaction_read_only=on"}
+            asked = self._url.query.get("options", "")
+            own = asked if isinstance(asked, str) else " ".join(asked)
+            arguments = {"options": f"{own} -c default_transaction_read_only=on".strip()}
             return sa.create_engine(self._url, poolclass=sa.NullPool, connect_args=arguments)
         return sa.create_engine(self._url, poolclass=sa.NullPool)
 

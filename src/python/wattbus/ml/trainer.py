@@ -14,12 +14,21 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from wattbus.errors import BadRequest, BadSettings, ModelError, Refused, TrainingFailed, WattbusError
+from wattbus.errors import (
+    BadRequest,
+    BadSettings,
+    ModelError,
+    Refused,
+    TrainingFailed,
+    TrainingKilled,
+    WattbusError,
+)
 from wattbus.home import OWNER_FILE, make_owner_folder, write_durably
+from wattbus.memory import OomWatch, resident_bytes, size_words
 from wattbus.ml.train_spec import (
     TrainMetrics,
     TrainProgress,
@@ -39,7 +48,7 @@ LINE_BYTES_MAX = 1_000_000
 DISK_PER_MODEL_BYTE = 10
 PASSED_ENVIRONMENT = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "WATTBUS_KILL_AT", "WATTBUS_KILL_ROOT",
 )  # fmt: skip
 ERRORS: dict[str, type[WattbusError]] = {
     "BadRequest": BadRequest,
@@ -55,6 +64,7 @@ def train(
     *,
     on_progress: Callable[[TrainProgress], None] = lambda _: None,
     on_child: Callable[[int], None] = lambda _: None,
+    on_cpu_seconds: Callable[[float], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
     memory_limit_bytes: int | None = None,
     time_limit_seconds: float | None = None,
@@ -63,9 +73,9 @@ def train(
 
     The same spec in the same run folder goes on from the newest complete checkpoint of an earlier attempt, or
     returns the stored result if that attempt had ended. ``on_child`` gets the process id as soon as there is
-    one. Raises BadRequest or Refused on rows, names and options that cannot be used, TrainingFailed on
-    everything that ends a training: cancelled, limits, a loss that is no number, a killed process, a full
-    disk.
+    one, ``on_cpu_seconds`` what it had used, however it ended. Raises BadRequest or Refused on rows, names and
+    options that cannot be used, TrainingKilled when the process was killed from outside, TrainingFailed on
+    everything else that ends a training: cancelled, limits, a loss that is no number, no memory, a full disk.
     """
     reject_unsafe_folder(spec.model_folder)
     make_owner_folder(spec.run_folder)
@@ -78,6 +88,8 @@ def train(
             ending = _follow(child, on_progress, cancelled, memory_limit_bytes, time_limit_seconds)
         finally:
             child.end()
+            if child.cpu_seconds is not None:
+                on_cpu_seconds(child.cpu_seconds)
         return _result(spec, child, ending)
 
 
@@ -90,13 +102,16 @@ class _Child:
     status: int | None = None
     cpu_seconds: float | None = None
     seconds: float | None = None
+    memory: OomWatch = field(default_factory=OomWatch)
 
     def reap(self, wait_seconds: float) -> bool:
-        """Wait for the end and read the CPU time; tell whether it ended."""
+        """Wait for the end and read the CPU time; tell whether it ended. What it has left behind ends with it."""
         deadline = time.monotonic() + wait_seconds
         while self.status is None:
-            pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
-            if pid:
+            # Looked at before it is waited for: until then its number, and that of its group, are its own.
+            if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                self._signal(signal.SIGKILL)
+                _, status, usage = os.wait4(self.process.pid, 0)
                 self.status = self.process.returncode = os.waitstatus_to_exitcode(status)
                 self.cpu_seconds = usage.ru_utime + usage.ru_stime
                 self.seconds = time.monotonic() - self.begun
@@ -210,15 +225,15 @@ def _follow(
                     "again with a higher limit, it goes on from its last checkpoint."
                 )
             )
-        if memory_limit_bytes is not None and now - checked_memory >= MEMORY_POLL_SECONDS:
+        if now - checked_memory >= MEMORY_POLL_SECONDS:
             checked_memory = now
-            used = _memory_bytes(child.process.pid)
-            if used is not None and used > memory_limit_bytes:
+            child.memory.look(child.process.pid)
+            used = resident_bytes(child.process.pid) if memory_limit_bytes is not None else None
+            if memory_limit_bytes is not None and used is not None and used > memory_limit_bytes:
                 return _Ending(
                     error=TrainingFailed(
-                        f"the training used {used / 1e9:.2f} GB of memory, more than its limit of "
-                        f"{memory_limit_bytes / 1e9:.2f} GB, and was ended{where}: set "
-                        "per_device_train_batch_size lower."
+                        f"the training was killed, out of memory, limit {size_words(memory_limit_bytes)}: it used "
+                        f"{size_words(used)}{where}; set per_device_train_batch_size lower."
                     )
                 )
     return _Ending(last_step=last_step)
@@ -244,36 +259,61 @@ def _events(child: _Child) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _memory_bytes(pid: int) -> int | None:
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return None
-
-
 def _result(spec: TrainSpec, child: _Child, ending: _Ending) -> TrainResult:
     if ending.error is not None:
         raise ending.error
     if ending.result is None:
-        raise TrainingFailed(_death_sentence(spec, child, ending))
+        raise _death(spec, child, ending)
     return ending.result.model_copy(update={"cpu_seconds": child.cpu_seconds, "child_seconds": child.seconds})
 
 
-def _death_sentence(spec: TrainSpec, child: _Child, ending: _Ending) -> str:
+def _death(spec: TrainSpec, child: _Child, ending: _Ending) -> TrainingFailed:
     where = f" at step {ending.last_step}" if ending.last_step is not None else ""
     if child.status is not None and child.status < 0:
-        perhaps = ", perhaps for lack of memory" if child.status == -signal.SIGKILL else ""
-        return (
-            f"the training process was killed by signal {-child.status}{where}{perhaps}: send the request "
-            "again, "
-            "it goes on from its last complete checkpoint."
+        hungry = child.memory.sentence() if child.status == -signal.SIGKILL else None
+        if hungry is not None:
+            return TrainingFailed(
+                f"the training process was {hungry}{where}: set per_device_train_batch_size lower, or give it "
+                "more memory."
+            )
+        return TrainingKilled(
+            f"the training process was killed by signal {-child.status}{where}: the next attempt goes on from its "
+            "last complete checkpoint."
         )
     log = spec.run_folder / "train.log"
     lines = log.read_text(errors="replace").strip().splitlines()
     cause = f" ({lines[-1][:300]})" if lines else ""
-    return f"the training process ended with status {child.status}{where}{cause}: see {log}."
+    return TrainingFailed(f"the training process ended with status {child.status}{where}{cause}: see {log}.")
+
+
+def take_over(spec: TrainSpec) -> Path | None:
+    """Let ``spec`` go on where an earlier run of the very same training failed; return the folder it had, or None.
+
+    The earlier run lies beside the run folder; one that goes on, or that has its result, is left alone.
+    """
+    if spec.run_folder.exists():
+        return None
+    asked = spec.shown().model_copy(update={"run_folder": Path("/")})
+    beside = spec.run_folder.parent.iterdir() if spec.run_folder.parent.is_dir() else ()
+    for folder in sorted(beside, key=lambda path: path.name):
+        try:
+            told = TrainSpec.model_validate_json((folder / "spec.json").read_bytes())
+        except (OSError, ValueError, WattbusError):
+            continue
+        same = told.model_copy(update={"run_folder": Path("/")}) == asked
+        if same and not (folder / "result.json").exists() and _is_free(folder):
+            folder.rename(spec.run_folder)
+            return folder
+    return None
+
+
+def _is_free(run_folder: Path) -> bool:
+    try:
+        with (run_folder / "lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _need_space(spec: TrainSpec) -> None:

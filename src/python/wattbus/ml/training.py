@@ -19,6 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from wattbus import killpoints
 from wattbus.errors import TrainingFailed, WattbusError
 from wattbus.home import make_owner_folder, sync_folder, write_durably
 from wattbus.ml.checkpoints import newest_complete, step_of
@@ -148,7 +149,11 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
         framework_version=_versions().split()[0],
         dataset_bytes=examples.bytes,
     )
+    if killpoints.ARMED:
+        killpoints.reached("result.before-save")
     write_durably(spec.run_folder / RESULT, result.model_dump_json(indent=1).encode())
+    if killpoints.ARMED:
+        killpoints.reached("result.after-save")
     shutil.rmtree(work)  # three times the model each, and of no more use
     return result
 

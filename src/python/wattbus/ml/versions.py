@@ -1,7 +1,7 @@
 """One model's folder: immutable versions, a pointer to the published one, and a lock that dies with its holder.
 
 <name>/versions/<id>/...   complete versions, each with its manifest.json
-<name>/current             {"version": id, "before": [ids published earlier]}, replaced whole
+<name>/current             {"version": id, "before": [ids published earlier], "by": who}, replaced whole
 <name>/staged              {"version": id}, until it is published
 <name>/history.jsonl       a line for each change
 <name>/partial/<commit>/   what a download left, to go on from
@@ -24,6 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from wattbus import killpoints
 from wattbus.errors import ModelCorrupt, Refused, UnknownName
 from wattbus.home import OWNER_FILE, make_owner_folder, sync_folder, write_durably
 from wattbus.ml import manifest
@@ -76,6 +77,7 @@ class Pointer:
 
     version: str
     before: tuple[str, ...] = ()
+    by: str | None = None  # who published it, where it may have to be known again after a crash
 
 
 def check_name(name: str) -> str:
@@ -140,7 +142,12 @@ class ModelFolder:
 
     def point(self, pointer: Pointer, event: str) -> None:
         """Publish a version: from here on readers get it, and a crash leaves the old or the new one."""
-        document = {"version": pointer.version, "before": list(pointer.before[-MOST_REMEMBERED:])}
+        document: dict[str, Any] = {
+            "version": pointer.version,
+            "before": list(pointer.before[-MOST_REMEMBERED:]),
+        }
+        if pointer.by is not None:
+            document["by"] = pointer.by
         write_durably(self.path / CURRENT, json.dumps(document).encode())
         self._note(event, pointer.version)
 
@@ -181,9 +188,13 @@ class ModelFolder:
         }
         manifest.seal(folder, document)
         make_owner_folder(self.versions)
+        if killpoints.ARMED:
+            killpoints.reached("version.before-rename")
         os.rename(folder, self.versions / version_id)
         sync_folder(self.versions)
         sync_folder(self.path)
+        if killpoints.ARMED:
+            killpoints.reached("version.after-rename")
         return self.read(version_id)
 
     def _with_content(self, files: dict[str, dict[str, Any]]) -> str | None:
@@ -276,6 +287,7 @@ class ModelFolder:
             version, before = document["version"], tuple(document.get("before", ()))
             if not all(isinstance(one, str) and _ID.fullmatch(one) for one in (version, *before)):
                 raise ValueError("it names no version")
+            by = document.get("by")
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -283,7 +295,7 @@ class ModelFolder:
                 f"the pointer {path} cannot be read ({error}): put in {{'version': id}} with double quotes, "
                 f"one of {', '.join(self.ids()) or 'none'}."
             ) from None
-        return Pointer(version, before)
+        return Pointer(version, before, by if isinstance(by, str) else None)
 
     def _note(self, event: str, version_id: str) -> None:
         line = json.dumps({"at_us": time.time_ns() // 1000, "event": event, "version": version_id}) + "\n"

@@ -3,5 +3,6 @@
 from wattbus.operations.hf import HFOperation
 from wattbus.operations.ml import MLOperation
 from wattbus.operations.tuning import TuningOperation
+from wattbus.operations.webhook import WebhookOperation
 
-__all__ = ["HFOperation", "MLOperation", "TuningOperation"]
+__all__ = ["HFOperation", "MLOperation", "TuningOperation", "WebhookOperation"]

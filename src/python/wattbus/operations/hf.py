@@ -13,8 +13,9 @@ from iop import BusinessOperation
 from wattbus.energy.record import DataFacts, TaskFacts
 from wattbus.energy.remote import RemoteEstimate, estimate_remote
 from wattbus.energy.window import current_window
-from wattbus.errors import RequestFailed
+from wattbus.errors import BadSettings, RequestFailed
 from wattbus.messages import HFRequest, HFResponse
+from wattbus.operations.metered import Metered
 from wattbus.operations.place import transport
 from wattbus.runtime import context
 
@@ -26,29 +27,39 @@ HOSTS = frozenset({"huggingface.co", OLD_HOST, "router.huggingface.co"})
 RETRY_SECONDS = 60.0
 ROUTER = "https://router.huggingface.co/hf-inference/models/"
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+SEND, SUSPEND = "send", "suspend"
 _BILLIONS = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d{1,2})?)\s?[bB](?![a-zA-Z])")
 _CHARACTERS_A_TOKEN = 4
 
 
-class HFOperation(BusinessOperation):
+class HFOperation(Metered, BusinessOperation):
     """Sends the payload with the key, to hosts of the allow-list only, and reports two rows of energy.
 
     Our side of the call is measured like any attempt; the remote side is estimated where a published formula
     exists, and else not estimable, with the reason.
+
+    A request that was on its way when its process died may have run: nobody here can know. It is sent again and says
+    so, or, with ``may_have_run=suspend``, it is suspended for a person to resume or to discard.
     """
 
     api_hosts: str = ""  # comma-separated; replaces HOSTS
     router_url: str = ""  # where requests to the switched-off API go; by default ROUTER
     retry_seconds: float | None = None  # how long to try again after 429 and 503; by default RETRY_SECONDS
+    may_have_run: str = SEND
 
     def on_init(self) -> None:
         """Read the hosts that a key may be sent to."""
+        if self.may_have_run not in (SEND, SUSPEND):
+            raise BadSettings(
+                f"may_have_run is {self.may_have_run!r}: set it to {SEND} (once more, with a warning) or {SUSPEND}."
+            )
         hosts = {host.strip() for host in self.api_hosts.split(",") if host.strip()} or HOSTS
         self._key_hosts = frozenset(hosts | context.place().allow_hosts)
 
     def ask(self, request: HFRequest) -> HFResponse:
         """Post the payload and return the checked answer."""
         address, notes = self._address(request.api_url)
+        notes += self._second_time(address)
         key = context.place().vault.reveal(request.api_key)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         began = time.perf_counter()
@@ -71,6 +82,22 @@ class HFOperation(BusinessOperation):
         if estimate.energy_joules is None:
             notes.append(f"energy of the remote side: not estimable, {estimate.reason}")
         return HFResponse(output=output, status=answer.status, api_url=address, notes=notes)
+
+    def _second_time(self, address: str) -> list[str]:
+        """Say of a request whose last attempt died on the way that it may have run; suspend it where that is set."""
+        now = context.current()
+        if now is None or not now.cut_off:
+            return []
+        host = urlsplit(address).hostname
+        note = f"attempt {now.attempt - 1} was cut off: the request may have run on {host} already"
+        if self.may_have_run == SUSPEND:
+            self.iris_handle.SuspendMessage = 1
+            raise RequestFailed(
+                f"{note}. `wattbus messages resume {now.message_id}` sends it again, "
+                f"`wattbus messages discard {now.message_id}` gives it up."
+            )
+        self.log_warning(f"{note}; it is sent again")
+        return [f"{note}; it was sent again"]
 
     def _address(self, url: str) -> tuple[str, list[str]]:
         """Return the address to call; one of the API that was switched off is translated, and a note says so."""

@@ -13,6 +13,7 @@ from wattbus.energy.window import current_window
 from wattbus.errors import BadRequest, BadSettings
 from wattbus.home import write_durably
 from wattbus.messages import MLRequest, MLResponse
+from wattbus.operations.metered import Metered
 from wattbus.operations.place import model_store, page_of, transport
 from wattbus.runtime import context
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _NOT_FOR_THE_PIPELINE = {"iris_handle", "DISPATCH", "Adapter", "adapter", "name", "model_url", "task", "path"}
 
 
-class MLOperation(BusinessOperation):
+class MLOperation(Metered, BusinessOperation):
     """Answers an MLRequest with the published version of its model.
 
     The model is fetched once, into the model store, and loaded once for all threads of the pool. Every setting

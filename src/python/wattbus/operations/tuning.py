@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iop import BusinessOperation
 
+from wattbus import killpoints
 from wattbus.energy.record import DataFacts, TaskFacts
 from wattbus.energy.window import current_window
-from wattbus.errors import BadSettings, TrainingFailed
+from wattbus.errors import BadSettings, Cancelled, Refused, TrainingFailed, TrainingKilled
 from wattbus.messages import OverrideRequest, OverrideResponse, TrainRequest, TrainResponse
+from wattbus.operations.metered import Metered
 from wattbus.operations.place import model_store, page_of, tables_url, training_tables
+from wattbus.operations.turns import Turns
 from wattbus.runtime import context
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_STEP_LINES = 3.0
 
 
-class TuningOperation(BusinessOperation):
+class TuningOperation(Metered, BusinessOperation):
     """Trains in a child process; the result is staged and never live before an OverrideRequest.
 
     ``path`` may name a folder of models that the user brings, ``tables`` the database of the training rows.
@@ -48,30 +51,28 @@ class TuningOperation(BusinessOperation):
 
     def train(self, request: TrainRequest) -> TrainResponse:
         """Fine-tune the published version, compare old and new on the same rows, and stage the new one."""
-        from wattbus.ml import trainer
+        stopping = context.place().stopping.is_set
+        cancelled: list[str] = []
 
-        self._models.ensure(self.model_name, model_url=self.model_url or None, progress=self.log_info)
-        with self._turn():
-            old = self._models.open_verified(self.model_name)
-            spec = self._spec(request, old)
-            training_tables(self.tables).resolve(spec.table, spec.columns)
-            window = current_window()
-            stopping = context.place().stopping.is_set
-            try:
-                result = trainer.train(
-                    spec, on_progress=self._tell, on_child=window.watch_child, cancelled=stopping
-                )
-            except TrainingFailed as error:
-                if stopping():
-                    raise context.PutBack(
-                        "the production stops; the training resumes with the next start"
-                    ) from error
-                raise
-            if result.cpu_seconds is not None:
-                window.add_child_cpu_seconds(result.cpu_seconds)
-            self._tell_resumed(result)
-            new = self._stage(result, old, spec)
-        window.describe(
+        def over() -> bool:
+            return bool(cancelled) or stopping()
+
+        def fetching(text: str) -> None:
+            if over():
+                raise _ended("its model was still being fetched", cancelled)
+            self.log_info(text)
+
+        with context.on_cancel(cancelled.append):
+            self._models.ensure(self.model_name, model_url=self.model_url or None, progress=fetching)
+            with self._turns().taken(_message_name(), ahead=self._tell_ahead, over=over) as mine:
+                if not mine or over():
+                    raise _ended("it had not begun", cancelled)
+                old = self._models.open_verified(self.model_name)
+                spec = self._spec(request, old)
+                training_tables(self.tables).resolve(spec.table, spec.columns)
+                result = self._trained(spec, cancelled, over)
+                new = self._stage(result, old, spec)
+        current_window().describe(
             kind="fine-tuning",
             model=self.model_name,
             revision=new.id,
@@ -84,23 +85,75 @@ class TuningOperation(BusinessOperation):
 
     def override(self, request: OverrideRequest) -> OverrideResponse:
         """Publish the staged version; the replaced one stays and can be rolled back to."""
-        replaced = self._models.current(self.model_name)
-        version = self._models.publish(self.model_name)
+        version = self._published()
+        replaced = self._models.previous(self.model_name)
         current_window().describe(kind="publishing", model=self.model_name, revision=version.id)
-        self.log_info(f"model {self.model_name}: {version.id} is published and replaces {replaced.id}")
+        self.log_info(f"model {self.model_name}: {version.id} is published and replaces {replaced or 'none'}")
         return OverrideResponse(
             model=self.model_name,
             version=version.id,
-            replaced=replaced.id,
+            replaced=replaced,
             note=f"roll back with `wattbus models rollback {self.model_name}`",
         )
 
-    def _turn(self) -> threading.Lock:
-        """One training a model at a time; the others wait their turn."""
-        lock = context.place().resources.get(("training", self.model_name), threading.Lock)
-        if lock.locked():
-            self.log_info(f"another training of {self.model_name} is under way: this one waits for it")
-        return lock
+    def _published(self) -> ModelVersion:
+        """Publish what is staged, once a message: an attempt that died after it had published is not repeated."""
+        now, by = context.current(), _message_name()
+        if now is not None and now.attempt > 1 and self._models.published_by(self.model_name) == by:
+            self.log_info(
+                "an earlier attempt had published it before it was cut off: nothing is published again"
+            )
+            return self._models.current(self.model_name)
+        training = self._turns().names
+        if training:
+            raise Refused(
+                f"the model {self.model_name} is being fine-tuned ({training[0]}): nothing was published; wait for its "
+                f"end, or cancel it, and send the OverrideRequest again."
+            )
+        self._models.current(self.model_name)
+        if killpoints.ARMED:
+            killpoints.reached("override.before-publish")
+        version = self._models.publish(self.model_name, by=by)
+        if killpoints.ARMED:
+            killpoints.reached("override.after-publish")
+        return version
+
+    def _turns(self) -> Turns:
+        """Return the queue of the trainings of this model: one at a time, whatever the size of the pool."""
+        return context.place().resources.get(("training", self.model_name), Turns)
+
+    def _tell_ahead(self, ahead: tuple[str, ...]) -> None:
+        """Say which place in that queue the training in hand has."""
+        text = f"waits for its turn, number {len(ahead)} in the queue: the model {self.model_name} is being fine-tuned"
+        context.tell_progress(text)
+        self.log_info(f"{text} ({', then '.join(ahead)})")
+
+    def _trained(self, spec: TrainSpec, cancelled: list[str], over: Callable[[], bool]) -> TrainResult:
+        """Train, and turn what ended the training into what becomes of the message."""
+        from wattbus.ml import trainer
+
+        earlier = trainer.take_over(spec)
+        if earlier is not None:
+            self.log_info(f"the training goes on with what is left of {earlier.name}, which was the same")
+        window = current_window()
+        try:
+            result = trainer.train(
+                spec,
+                on_progress=self._tell,
+                on_child=window.watch_child,
+                on_cpu_seconds=window.add_child_cpu_seconds,
+                cancelled=over,
+            )
+        except TrainingKilled as error:
+            if over():
+                raise _ended(str(error), cancelled) from error
+            raise context.WorkerLost(str(error)) from error
+        except TrainingFailed as error:
+            if over():
+                raise _ended(str(error), cancelled) from error
+            raise
+        self._tell_resumed(result)
+        return result
 
     def _spec(self, request: TrainRequest, old: ModelVersion) -> TrainSpec:
         from wattbus.ml.train_spec import TrainSpec
@@ -151,6 +204,18 @@ class TuningOperation(BusinessOperation):
             self.log_info(
                 f"{progress.stage}, step {progress.step} of {progress.total}, loss {progress.loss:.4f}"
             )
+
+
+def _message_name() -> str:
+    now = context.current()
+    return "a training outside of a production" if now is None else f"message {now.message_id}"
+
+
+def _ended(how: str, cancelled: list[str]) -> Exception:
+    """Return what to raise where a training was ended: by somebody, or by the stop of the production."""
+    if cancelled:
+        return Cancelled(f"cancelled by {cancelled[0]}: {how}")
+    return context.PutBack("the production stops; the training resumes with the next start")
 
 
 def _response(result: TrainResult, old: ModelVersion, new: ModelVersion) -> TrainResponse:

@@ -9,83 +9,56 @@ crash at any point leaves either a message to be worked on again or a finished o
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 
-from wattbus.energy.record import EnergyRecord
-from wattbus.errors import RequestFailed, RequestTimeout
+from wattbus.errors import BadRequest, RequestFailed
+from wattbus.runtime.callers import Callers, Waiter
 from wattbus.runtime.context import Place, Progress
 from wattbus.runtime.iris import Envelope
 from wattbus.runtime.production import ProductionConfig
+from wattbus.runtime.result import Result
 from wattbus.runtime.types import MessageTypes, sealed
+from wattbus.runtime.undelivered import Undelivered
+from wattbus.store.batch import ProcessChanged
 from wattbus.store.rows import Claimed, Event, Header, energy_row
-from wattbus.store.store import Store, now_us
+from wattbus.store.store import Store
 from wattbus.store.tables import Priority, Status
-from wattbus.store.units import Acceptance, Delivery
+from wattbus.store.units import Acceptance, Delivery, Ending
 
-_LOOK_AGAIN_SECONDS = 0.05
+#: The body class of the message that tells a process that its timer has run out.
+ALARM = "Ens.AlarmResponse"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Who sends: an item, or a door; and the message that is being handled meanwhile, if any."""
+    """Who sends: an item, or a door; and the message that is being handled meanwhile, if any.
+
+    ``session_id`` is for who sends without a cause: a service, whose sends of one call belong together; 0 begins one.
+    """
 
     item: str
     business_type: str
     cause: Header | None = None
+    session_id: int = 0
 
 
-@dataclass(frozen=True)
-class Result:
-    """What came of an attempt."""
-
-    duration_seconds: float
-    response: Envelope | None = None
-    error_status: str | None = None
-    detail: str | None = None
-    put_back: bool = False
-    children: list[Acceptance] = field(default_factory=list)
-    energy: list[EnergyRecord] = field(default_factory=list)
-
-
-class Waiter:
-    """A caller that waits for the response to one message: a thread, or an event loop that is notified."""
-
-    __slots__ = ("_gate", "_notify", "done", "error_status", "message_id", "response", "target")
-
-    def __init__(self, notify: Callable[[], object] | None = None) -> None:
-        self._notify = notify
-        self.target = ""
-        self.message_id = 0
-        self.response: Envelope | None = None
-        self.error_status: str | None = None
-        self.done = False
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def answer(self, response: Envelope | None, error_status: str | None) -> None:
-        self.response, self.error_status, self.done = response, error_status, True
-        self._gate.release()
-        if self._notify is not None:
-            self._notify()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait ``seconds`` at most (-1: for ever) and tell whether the answer is there."""
-        if not self.done and self._gate.acquire(timeout=seconds):
-            self._gate.release()
-        return self.done
-
-
-class Bus:
+class Bus(Callers):
     """Sends and delivers for one production."""
 
     def __init__(self, store: Store, production: ProductionConfig, types: MessageTypes, place: Place) -> None:
-        self.store, self.production, self.types, self.place = store, production, types, place
+        super().__init__(store, place)
+        self.production, self.types = production, types
         #: How far the messages in hand are, for those that tell.
         self.progress: dict[int, Progress] = {}
-        self._waiters: dict[int, Waiter] = {}
-        self._broken: dict[str, str] = {}  # items that could not start, and why
+        #: The messages in hand, so that a circle of items that wait for each other is seen before it closes.
+        self.in_hand: dict[int, Header] = {}
+        #: How many alerts each item has raised since the start.
+        self.alerts: Counter[str] = Counter()
+        #: When each item last sent or finished something, in seconds of the clock that only grow.
+        self.active: dict[str, float] = {}
+        #: The results that the store could not take yet.
+        self.undelivered = Undelivered(self)
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -104,18 +77,26 @@ class Bus:
         description: str | None = None,
         response_required: bool = False,
         idempotency_key: str | None = None,
+        return_queue: str | None = None,
+        completion_key: str | None = None,
+        queue: str | None = None,
+        limit: int = 0,
         waiter: Waiter | None = None,
     ) -> Acceptance:
-        """Make a message for ``target``: to be sent now, or with the end of the attempt that makes it."""
+        """Make a message for ``target``: to be sent now, or with the end of the attempt that makes it.
+
+        ``limit`` refuses it where so many requests stand in its queue.
+        """
         item = self.production.item(target)
         if waiter is not None:
-            waiter.target = target
+            waiter.target, waiter.asked = target, self.place.clock.monotonic()
             if target in self._broken:
                 raise RequestFailed(self._broken[target])
         cause = origin.cause
+        self.active[origin.item] = self.place.clock.monotonic()
         header = Header(
             id=0,
-            session_id=cause.session_id if cause is not None else 0,
+            session_id=cause.session_id if cause is not None else origin.session_id,
             super_session=None,
             parent_id=cause.id if cause is not None else None,
             corresponding_id=None,
@@ -125,8 +106,8 @@ class Bus:
             source_business_type=origin.business_type,
             target_item=item.name,
             target_business_type=item.business_type,
-            target_queue=item.name,
-            return_queue=None,
+            target_queue=queue or item.name,
+            return_queue=return_queue,
             body_class=body.classname if body is not None else "",
             body_id=None,
             description=description or "",
@@ -138,7 +119,7 @@ class Bus:
             attempts=0,
             not_before_us=0,
             response_required=response_required,
-            completion_key=None,
+            completion_key=completion_key,
             idempotency_key=idempotency_key,
             time_created_us=0,
             time_processed_us=None,
@@ -147,7 +128,8 @@ class Bus:
             header,
             self._written(body),
             on_committed=None if waiter is None else lambda accepted: self._expect(accepted, waiter),
-            on_failed=None if waiter is None else lambda error: waiter.answer(None, f"not accepted: {error}"),
+            on_failed=None if waiter is None else waiter.refuse,
+            limit=limit,
         )
 
     def request(
@@ -178,67 +160,96 @@ class Bus:
         self.wait(waiter, timeout_seconds)
         return waiter
 
-    def wait(self, waiter: Waiter, timeout_seconds: float = -1) -> bool:
-        """Wait for an answer, from this process or from another that shares the store."""
-        if not self.store.shared:
-            return waiter.wait(timeout_seconds)
-        ends = time.monotonic() + timeout_seconds if timeout_seconds >= 0 else float("inf")
-        while not waiter.wait(_LOOK_AGAIN_SECONDS) and time.monotonic() < ends:
-            self._look_for_answer(waiter)
-        return waiter.done
-
-    def answer_of(self, waiter: Waiter, target: str, timeout_seconds: float) -> Envelope | None:
-        """Return the answer that a waiter holds, or raise in the words of the item that failed."""
-        if not waiter.done:
-            self._waiters.pop(waiter.message_id, None)
-            raise RequestTimeout(
-                f"no response from {target!r} within {timeout_seconds:g} s: message {waiter.message_id} stays in the "
-                f"store and goes on; look at it with `wattbus trace {waiter.message_id}`."
+    def refuse_circle(self, target: str, asking: Header | None) -> None:
+        """Refuse a synchronous request that could never be answered: all workers of its target wait for it."""
+        waiting, link = 0, asking
+        while link is not None:
+            waiting += link.target_item == target
+            # Only a caller that waits holds its worker; one that went on will end by itself.
+            waits = link.response_required and link.return_queue is None and link.parent_id is not None
+            link = self.in_hand.get(link.parent_id or 0) if waits else None
+        item = self.production.items.get(target)
+        if item is not None and waiting and waiting >= item.pool_size:
+            raise BadRequest(
+                f"a circle of synchronous requests: {target!r} waits for this very request, and its pool size is "
+                f"{item.pool_size}, so nobody is left to answer. Send it asynchronously, or raise the pool size."
             )
-        if waiter.error_status is not None:
-            raise RequestFailed(waiter.error_status)
-        return waiter.response
 
-    def item_failed(self, item: str, error: str) -> None:
-        """Tell those who wait for an item that it could not start; its messages stay queued for the next start."""
-        self._broken[item] = (
-            f"item {item!r} does not run: {error} Its messages are kept: mend it and start again."
-        )
-        self._tell_broken(item)
-
-    def _tell_broken(self, item: str) -> None:
-        for message_id, waiter in list(self._waiters.items()):
-            if waiter.target == item and self._waiters.pop(message_id, None) is not None:
-                waiter.answer(None, self._broken[item])
+    def adopt(self, production: ProductionConfig, types: MessageTypes) -> None:
+        """Go on with another reading of the production: what is sent from now on goes by it."""
+        self.types, self.production = types, production
 
     # -- delivering ---------------------------------------------------------------------------------------------
 
     def deliver(self, claimed: Claimed, result: Result) -> Delivery:
-        """Make the end of an attempt: outcome, response, children and energy become durable together."""
-        request = claimed.header
-        response = None
-        if (
-            result.error_status is None
-            and not result.put_back
-            and (request.response_required or result.response is not None)
-        ):
-            response = self.store.prepare(
-                self._response_header(request, result), self._written(result.response)
-            )
+        """Make the end of an attempt: outcome, response, children, process and energy become durable together."""
+        self.active[claimed.header.target_item] = self.place.clock.monotonic()
+        answered = result.answers or claimed.header
+        ending = result.ending
+        poison = ending is Ending.WORKER_LOST and self.store.is_poison_now(claimed.header.id)
+        if poison:
+            ending = Ending.SUSPENDED
+            result.error_status = f"{self.store.poison_sentence} The last time: {result.error_status}."
+        if result.answers is not None:
+            ending = (result.process.ends_request if result.process is not None else None) or Ending.DEFERRED
         return Delivery(
             claimed,
             duration_seconds=result.duration_seconds,
+            ending=result.ending,
             error_status=result.error_status,
             detail=result.detail,
-            put_back=result.put_back,
-            response=response,
+            wait_seconds=result.wait_seconds,
+            response=self._response(answered, ending, result),
             children=result.children,
             energy=[energy_row(record) for record in result.energy],
-            on_committed=lambda _delivery: self._answer(request.id, result),
-            on_failed=lambda _delivery, error: self._refused(claimed, error),
+            process=result.process,
+            poison=poison,
+            on_committed=lambda _delivery: self._stored(answered, ending, result),
+            on_failed=lambda _delivery, error: self._refused(claimed, result, error),
         )
 
-    def _response_header(self, request: Header, result: Result) -> Header:
+    def _response(self, request: Header, ending: Ending, result: Result) -> Acceptance | None:
+        """Make the response of a request that ends; a waiting process is told of an error as well."""
+        if result.replied or request.corresponding_id is not None:
+            return None
+        if ending is Ending.COMPLETED and (request.response_required or result.response is not None):
+            return self.store.prepare(
+                self._response_header(request, result.response, None), self._written(result.response)
+            )
+        if ending is Ending.ERROR and request.return_queue is not None:
+            return self.store.prepare(self._response_header(request, None, result.error_status), None)
+        return None
+
+    def reply(self, request: Header, response: Envelope | None) -> None:
+        """Answer a request before its handling ends: durable, and the caller goes on, when this returns."""
+        header = self._response_header(request, response, None)
+        self.store.reply(request.id, self.store.prepare(header, self._written(response)))
+        self._wake(request.id, response, None)
+
+    def timer(self, request: Header, item: str, seconds: float, key: str | None) -> Acceptance:
+        """Make the message that tells a process that its time is over."""
+        return self.store.prepare(
+            self._response_header(request, None, None)._replace(
+                corresponding_id=request.id,
+                source_item="Ens.Alarm",
+                source_business_type="BusinessService",
+                target_item=item,
+                target_business_type="BusinessProcess",
+                target_queue=item,
+                body_class=ALARM,
+                status=_QUEUED,
+                completion_key=key,
+                time_processed_us=None,
+                not_before_us=max(1, self.store.steady_us() + int(seconds * 1e6)),
+            ),
+            None,
+        )
+
+    def _response_header(
+        self, request: Header, response: Envelope | None, error_status: str | None
+    ) -> Header:
+        # The response to a process is a message of its queue; to everyone else it is delivered as it is written.
+        queued = request.return_queue is not None
         return request._replace(
             parent_id=request.id,
             corresponding_id=request.id,
@@ -247,34 +258,44 @@ class Bus:
             source_business_type=request.target_business_type,
             target_item=request.source_item,
             target_business_type=request.source_business_type,
-            target_queue="",
-            body_class=result.response.classname if result.response is not None else "",
+            target_queue=request.return_queue or "",
+            return_queue=None,
+            body_class=response.classname if response is not None else "",
             body_id=None,
             description="",
-            status=_COMPLETED,
+            status=_QUEUED if queued else _COMPLETED,
+            is_error=error_status is not None,
+            error_status=error_status,
+            resent=None,
             attempts=0,
+            not_before_us=0,
             response_required=False,
             idempotency_key=None,
             time_created_us=0,
-            time_processed_us=now_us(),
+            time_processed_us=None if queued else self.store.now_us(),
         )
 
-    def _answer(self, message_id: int, result: Result) -> None:
-        self.progress.pop(message_id, None)
-        if result.put_back:
-            return
-        waiter = self._waiters.pop(message_id, None)
-        if waiter is not None:
-            waiter.answer(result.response, result.error_status)
-
-    def _refused(self, claimed: Claimed, error: Exception) -> None:
-        """The store did not take the result; the message goes to whoever holds it now, or to the next start."""
-        waiter = self._waiters.pop(claimed.header.id, None)
-        if waiter is not None:
-            waiter.answer(
-                None,
-                f"the result could not be stored ({error}); the message is kept and will be tried again.",
+    def _stored(self, request: Header, ending: Ending, result: Result) -> None:
+        if result.when_stored is not None:
+            result.when_stored(True)
+        self.progress.pop(request.id, None)
+        if ending in (Ending.COMPLETED, Ending.ERROR, Ending.SUSPENDED):
+            self._wake(request.id, result.response, result.error_status)
+        if self.alert_watch is not None and ending in (Ending.ERROR, Ending.SUSPENDED):
+            self.alert_watch.error(
+                request.target_item, request.id, request.session_id, result.error_status or ""
             )
+
+    def _refused(self, claimed: Claimed, result: Result, error: Exception) -> None:
+        """The store did not take the result: it is kept and delivered again, unless another worker has the message."""
+        if result.when_stored is not None:
+            result.when_stored(False)
+        if isinstance(error, ProcessChanged):
+            self.store.deliver(self.deliver(claimed, Result(result.duration_seconds, ending=Ending.PUT_BACK)))
+            return
+        why = self.undelivered.keep(claimed, result, error)
+        if why is not None:
+            self._wake((result.answers or claimed.header).id, None, why)
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
@@ -290,9 +311,23 @@ class Bus:
     ) -> None:
         """Write a line of the event log."""
         job = threading.current_thread().name
+        if type == "Alert":
+            self.alerts[item] += 1
+            if self.alert_watch is not None:
+                self.alert_watch.logged(item, message_id, session_id, text)
         words = self.writable(text)
         self.store.log(
-            Event(now_us(), type, item, job, message_id, session_id, source_class, source_method, words)
+            Event(
+                self.store.now_us(),
+                type,
+                item,
+                job,
+                message_id,
+                session_id,
+                source_class,
+                source_method,
+                words,
+            )
         )
 
     def writable(self, text: str) -> str:
@@ -309,30 +344,5 @@ class Bus:
             return None
         return sealed(self.types.registered(body.classname), body.json, self.place.vault)
 
-    def _expect(self, accepted: Acceptance, waiter: Waiter) -> None:
-        waiter.message_id = accepted.id
-        self._waiters[accepted.id] = waiter
-        if waiter.target in self._broken:  # it failed while the message was on its way
-            self._tell_broken(waiter.target)
-        if accepted.known:
-            # The key was used before: its message may have ended already.
-            threading.Thread(
-                target=self._look_for_answer, args=(waiter,), name="wattbus-answer", daemon=True
-            ).start()
-
-    def _look_for_answer(self, waiter: Waiter) -> None:
-        header = self.store.header(waiter.message_id)
-        if header is None or header.status not in _ENDED or waiter.done:
-            return
-        self._waiters.pop(waiter.message_id, None)
-        response = None
-        if header.corresponding_id is not None:
-            answer = self.store.header(header.corresponding_id)
-            if answer is not None and answer.body_id is not None:
-                text = self.store.body(answer.body_id)
-                response = Envelope(answer.body_class, text or "", str(answer.id))
-        waiter.answer(response, header.error_status if header.is_error else None)
-
 
 _QUEUED, _COMPLETED = Status.QUEUED.value, Status.COMPLETED.value
-_ENDED = (Status.COMPLETED.value, Status.ERROR.value, Status.DISCARDED.value, Status.ABORTED.value)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from wattbus.clock import SYSTEM, Clock
 from wattbus.home import Home
 from wattbus.secrets import Vault
 from wattbus.transport import Resolver
@@ -18,6 +20,15 @@ T = TypeVar("T")
 
 class PutBack(Exception):
     """Raised by a component that cannot finish because the production stops: the message goes back to its queue."""
+
+    #: What the attempt ends as, in the words of store.units.Ending.
+    ending = "put back"
+
+
+class WorkerLost(PutBack):
+    """The child process that had the message in hand died: the message goes back, a third time in a row it does not."""
+
+    ending = "worker lost"
 
 
 class Resources:
@@ -42,6 +53,37 @@ class Resources:
             self._made.pop(key, None)
 
 
+class Cancels:
+    """What is in hand and can be cancelled: by the id of its message, what ends the handling."""
+
+    def __init__(self) -> None:
+        # In a child process a signal may call cancel() in the thread that is inside offered().
+        self._lock = threading.RLock()
+        self._callbacks: dict[int, list[Callable[[str], object]]] = {}
+
+    @contextlib.contextmanager
+    def offered(self, message_id: int, callback: Callable[[str], object]) -> Iterator[None]:
+        """Let ``callback`` be called with who cancels the message, while the block runs."""
+        with self._lock:
+            self._callbacks.setdefault(message_id, []).append(callback)
+        try:
+            yield
+        finally:
+            with self._lock:
+                left = self._callbacks[message_id]
+                left.remove(callback)
+                if not left:
+                    del self._callbacks[message_id]
+
+    def cancel(self, message_id: int, by: str) -> bool:
+        """Cancel the handling of a message and tell whether there was something to cancel."""
+        with self._lock:
+            callbacks = list(self._callbacks.get(message_id, ()))
+        for callback in callbacks:
+            callback(by)
+        return bool(callbacks)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a component runs: its home folder, its vault, and what its threads share."""
@@ -55,6 +97,25 @@ class Place:
     resolver: Resolver = socket.getaddrinfo
     hub_url: str | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    clock: Clock = SYSTEM
+    allow_pickle: bool = False
+    cancels: Cancels = field(default_factory=Cancels)
+    #: What ends each child process of an isolated item at once.
+    leashes: set[Callable[[], object]] = field(default_factory=set)
+
+    def cancel(self, message_id: int, by: str = "a user") -> bool:
+        """End the handling of a message that is in hand, softly and then for good; False: it cannot be cancelled.
+
+        What can be: a message of an isolated item, and whatever has called :func:`on_cancel`, such as a training.
+        """
+        return self.cancels.cancel(message_id, by)
+
+    def end_children(self) -> bool:
+        """End the child processes that are left when the grace of a stop is over; what they had in hand is put back."""
+        left = list(self.leashes)
+        for end in left:
+            end()
+        return bool(left)
 
 
 @dataclass(frozen=True)
@@ -80,7 +141,17 @@ class Logs(Protocol):
 class Current:
     """One item at work, on a message or on nothing in particular."""
 
-    __slots__ = ("attempt", "item", "logs", "message_id", "outbox", "place", "session_id", "window")
+    __slots__ = (
+        "attempt",
+        "cut_off",
+        "item",
+        "logs",
+        "message_id",
+        "outbox",
+        "place",
+        "session_id",
+        "window",
+    )
 
     def __init__(
         self,
@@ -91,10 +162,14 @@ class Current:
         session_id: int | None = None,
         attempt: int = 0,
         window: Any = None,
+        cut_off: bool = False,
     ) -> None:
         self.place, self.logs, self.item = place, logs, item
         self.message_id, self.session_id, self.attempt, self.window = message_id, session_id, attempt, window
         self.outbox: list[Any] = []  # messages that become durable with the end of the attempt
+        self.cut_off = (
+            cut_off  # the attempt before died with its process: what it did elsewhere may have happened
+        )
 
 
 _current: ContextVar[Current | None] = ContextVar("wattbus_current", default=None)
@@ -113,6 +188,32 @@ def enter(now: Current | None) -> Current | None:
     return before
 
 
+@dataclass(frozen=True)
+class SendOptions:
+    """What iop's send calls have no argument for."""
+
+    idempotency_key: str | None = None
+
+
+_NO_OPTIONS = SendOptions()
+_options: ContextVar[SendOptions] = ContextVar("wattbus_send_options", default=_NO_OPTIONS)
+
+
+def options() -> SendOptions:
+    """Return the options of the sends that are made now."""
+    return _options.get()
+
+
+@contextlib.contextmanager
+def send_options(*, idempotency_key: str | None = None) -> Iterator[None]:
+    """Send what the block sends with these options: a message with a key that was used before is not sent again."""
+    token = _options.set(SendOptions(idempotency_key))
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
 def place() -> Place:
     """Return the place this thread runs in; inside IRIS, one place a process on the default home."""
     now = _current.get()
@@ -123,6 +224,14 @@ def place() -> Place:
         home = Home.find().create()
         _elsewhere = Place(home, Vault(home.secrets_file))
     return _elsewhere
+
+
+def on_cancel(callback: Callable[[str], object]) -> contextlib.AbstractContextManager[None]:
+    """Let ``callback`` be called with who cancels the message in hand, while the block runs; nothing outside one."""
+    now = _current.get()
+    if now is None or now.message_id is None:
+        return contextlib.nullcontext()
+    return now.place.cancels.offered(now.message_id, callback)
 
 
 def tell_progress(text: str, done: int | None = None, total: int | None = None) -> None:

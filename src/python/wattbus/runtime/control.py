@@ -23,6 +23,8 @@ from wattbus.home import Home, make_owner_folder, write_durably
 LONGEST_LINE_BYTES = 300 * 1024 * 1024
 # The kernel's limit for the path of a socket, less its end.
 _LONGEST_PATH = 100
+#: How long the end of a process waits for answers that are on their way.
+_LAST_ANSWERS_SECONDS = 2.0
 
 Call = Callable[[dict[str, Any]], Any]
 
@@ -43,8 +45,9 @@ class ControlServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering."""
+        """Answer what is in hand, a moment long, and then no more."""
         self._server.shutdown()
+        self._server.wait_for_the_last()
         self._server.server_close()
         self._path.unlink(missing_ok=True)
         self._pointer.unlink(missing_ok=True)
@@ -71,16 +74,47 @@ def call(home: Home, name: str, *, timeout_seconds: float | None = None, **value
     return answer["ok"]
 
 
+def server_of(home: Home) -> int | None:
+    """Return the id of another process that answers calls for ``home``; None where there is none."""
+    try:
+        pointer = json.loads((home.root / "control.json").read_bytes())
+        if pointer["pid"] == os.getpid():
+            return None
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+            connection.connect(pointer["socket"])
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    return int(pointer["pid"])
+
+
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
     def __init__(self, path: str, calls: dict[str, Call]) -> None:
         self.calls = calls
+        self._answering = 0
+        self._answered = threading.Condition()
         before = os.umask(0o177)
         try:
             super().__init__(path, _Handler)
         finally:
             os.umask(before)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one call, in its own thread."""
+        with self._answered:
+            self._answering += 1
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._answered:
+                self._answering -= 1
+                self._answered.notify_all()
+
+    def wait_for_the_last(self) -> None:
+        """Wait until every call is answered, but not for ever."""
+        with self._answered:
+            self._answered.wait_for(lambda: self._answering == 0, _LAST_ANSWERS_SECONDS)
 
 
 class _Handler(socketserver.StreamRequestHandler):

@@ -1,214 +1,160 @@
-"""Stands in for the ``iris`` module where there is no IRIS: what iop 4.1 asks of it, and a sentence for the rest.
+"""Stands in for the ``iris`` module where there is no IRIS: what components ask of it, and a sentence for the rest.
 
-iop reaches IRIS through one late-bound function, ``iop.runtime.iris.get_iris``; :func:`stand_in` replaces it. Without
-that, ``iris.cls`` answers with a mock on which everything seems to succeed.
+Without it, ``iris.cls`` answers with a mock on which everything seems to succeed. :func:`stand_in` makes a stand-in
+of the installed package ``iris``; what that package does without a server in this process (``iris.connect``,
+``iris.dbapi``, ``createConnection``, ``IRISList``) stays as it is.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+import functools
+import sys
+from types import ModuleType
+from typing import Any, NoReturn, cast
 
-from wattbus.errors import BadRequest, BadSettings
-from wattbus.runtime import context
+from wattbus.errors import NeedsIris, nearest
+from wattbus.runtime import (
+    iris_collections,
+    iris_messages,
+    iris_models,
+    iris_pickle,
+    iris_streams,
+    persistent,
+)
+from wattbus.runtime.iris_directors import CONFIGURATION, DIRECTED, Configuration, DirectedClass
+from wattbus.runtime.iris_objects import (
+    CallStructure,
+    Envelope,
+    GeneratorAck,
+    GeneratorPoll,
+    GeneratorStart,
+    GeneratorStop,
+    IrisObject,
+    Reference,
+    full_name,
+    known_classes,
+    python_name,
+)
+from wattbus.runtime.iris_sql import Sql
+from wattbus.runtime.iris_system import Console, EventLog, Statuses, check_status
 
-# Severity numbers of Ens.Util.Log and their words in the event log.
-_LOG_TYPES = {1: "Assert", 2: "Error", 3: "Warning", 4: "Info", 5: "Trace", 6: "Alert"}
+__all__ = [
+    "CallStructure",
+    "Envelope",
+    "GeneratorAck",
+    "GeneratorPoll",
+    "GeneratorStart",
+    "GeneratorStop",
+    "IrisObject",
+    "Reference",
+    "StandIn",
+    "real_iris_is_here",
+    "stand_in",
+]
 
-
-class _Object:
-    """What iop takes for an IRIS object: a class of a module named iris, with ``_IsA``."""
-
-    CLASSNAME: ClassVar[str] = ""
-    ANCESTORS: ClassVar[tuple[str, ...]] = ("%Persistent",)
-
-    @classmethod
-    def _New(cls, *_arguments: Any) -> Any:
-        return cls()
-
-    def _IsA(self, name: str) -> bool:
-        return name == self.CLASSNAME or name in self.ANCESTORS
-
-    def _ClassName(self, _full: int = 1) -> str:
-        return self.CLASSNAME
-
-    def _Id(self) -> str | None:
-        return None
-
-
-class Envelope(_Object):
-    """``IOP.Message``: a Python class by name and its fields as JSON."""
-
-    CLASSNAME = "IOP.Message"
-    __slots__ = ("classname", "iris_id", "json", "type")
-
-    def __init__(self, classname: str = "", json: str = "", iris_id: str | None = None) -> None:
-        self.classname, self.json, self.iris_id = classname, json, iris_id
-        self.type = "String"
-
-    def _Id(self) -> str | None:
-        return self.iris_id
-
-
-class GeneratorStart(Envelope):
-    """``IOP.Generator.Message.Start``: asks the target to open a stream."""
-
-    CLASSNAME = "IOP.Generator.Message.Start"
-    ANCESTORS = ("%Persistent", "IOP.Message")
-    __slots__ = ()
-
-
-class GeneratorPoll(_Object):
-    CLASSNAME = "IOP.Generator.Message.Poll"
+#: What of the installed package answers for a server in its own process, and so only inside IRIS.
+_ONLY_INSIDE = frozenset(
+    {"cls", "execute", "gref", "getEmbeddedConnection", "ipm", "make_ref", "ref", "ByRef"}
+)
+#: The modules whose classes have objects; they are found by their IRIS names, see known_classes.
+_MODULES = (iris_collections, iris_messages, iris_pickle, iris_streams, persistent)
 
 
-class GeneratorAck(_Object):
-    CLASSNAME = "IOP.Generator.Message.Ack"
+@functools.cache
+def _classes() -> dict[str, Any]:
+    """Return every class that has a stand-in, by its IRIS name."""
+    return {
+        **known_classes(),
+        **{name: DirectedClass(name) for name in DIRECTED},
+        "Ens.Util.Log": EventLog(),
+        "%SYS.System": Console(),
+        "%SYSTEM.Status": Statuses(),
+        "%Library.Status": Statuses(),
+    }
 
 
-class GeneratorStop(_Object):
-    CLASSNAME = "IOP.Generator.Message.Stop"
+class _Name:
+    """A name behind ``iris`` that is no class here: a package of some, or a class that only IRIS has.
+
+    It may be named, in an annotation for instance, since a component with a handler for such a class can have others;
+    whatever is done with it is a sentence.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name.startswith("_") or name[:1].islower():
+            raise _needs_iris(self._name)
+        return _found(f"{self._name}.{name}")
+
+    def __call__(self, *_arguments: Any) -> NoReturn:
+        raise _needs_iris(self._name)
+
+    def __instancecheck__(self, _instance: object) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return f"<{python_name(self._name)}, which needs InterSystems IRIS>"
 
 
-class CallStructure(_Object):
-    """``Ens.CallStructure``: one of several synchronous requests sent together."""
-
-    CLASSNAME = "Ens.CallStructure"
-    ANCESTORS = ()
+class StandIn(ModuleType):
+    """The module that ``import iris`` finds."""
 
     def __init__(self) -> None:
-        self.TargetDispatchName = ""
-        self.Request: Any = None
-        self.Response: Any = None
-        self.ResponseCode = 0
+        super().__init__("iris", __doc__)
+        self.equip()
 
-
-class CharacterStream(_Object):
-    """``%Stream.GlobalCharacter``, in memory."""
-
-    CLASSNAME = "%Stream.GlobalCharacter"
-    ANCESTORS = ("%Stream.Object",)
-
-    def __init__(self) -> None:
-        self._text, self._at = "", 0
-
-    @property
-    def AtEnd(self) -> bool:
-        return self._at >= len(self._text)
-
-    def Write(self, text: str) -> int:
-        self._text += text
-        return 1
-
-    def Rewind(self) -> int:
-        self._at = 0
-        return 1
-
-    def Read(self, size: int = 32000) -> str:
-        part = self._text[self._at : self._at + size]
-        self._at += len(part)
-        return part
-
-
-class _PickleRefused:
-    """``IOP.PickleMessage``: loading a pickle runs whatever its sender wants."""
-
-    @staticmethod
-    def _New(*_arguments: Any) -> NoReturn:
-        raise BadRequest(
-            "pickle messages are refused: send a Message (dataclass) or a PydanticMessage instead."
-        )
-
-
-class _EventLog:
-    """``Ens.Util.Log``."""
-
-    @staticmethod
-    def Log(level: int, source_class: str, source_method: str | None, text: str) -> int:
-        context.log(_LOG_TYPES.get(level, "Info"), text, source_class, source_method)
-        return 1
-
-    @staticmethod
-    def LogAssert(source_class: str, source_method: str | None, text: str) -> int:
-        context.log("Assert", text, source_class, source_method)
-        return 1
-
-
-class _Console:
-    """``%SYS.System``: console lines go to the event log as well."""
-
-    @staticmethod
-    def WriteToConsoleLog(text: str, _flag: int = 0, level: int = 0, source: str = "") -> int:
-        words = {-1: "Trace", 0: "Info", 1: "Warning", 2: "Error", 3: "Alert"}
-        context.log(words.get(level, "Info"), text, source, None)
-        return 1
-
-
-class _Status:
-    @staticmethod
-    def IsError(status: Any) -> bool:
-        return status not in (1, "1", None)
-
-    @staticmethod
-    def GetOneStatusText(status: Any, _index: int = 1) -> str:
-        return "" if status in (1, "1", None) else str(status)
-
-
-class _Generators:
-    class Message:
-        Start, Poll, Ack, Stop = GeneratorStart, GeneratorPoll, GeneratorAck, GeneratorStop
-
-
-class Reference:
-    """``iris.ref``: a place that a callee writes into."""
-
-    def __init__(self, value: Any = None) -> None:
-        self.value = value
-
-
-_CLASSES: dict[str, Any] = {
-    "IOP.Message": Envelope,
-    "IOP.Generator.Message.Start": GeneratorStart,
-    "IOP.PickleMessage": _PickleRefused,
-    "IOP.Generator.Message.StartPickle": _PickleRefused,
-    "%Stream.GlobalCharacter": CharacterStream,
-    "Ens.CallStructure": CallStructure,
-    "Ens.Util.Log": _EventLog,
-    "%SYS.System": _Console,
-}
-
-for _made in (
-    _Object, Envelope, GeneratorStart, GeneratorPoll, GeneratorAck, GeneratorStop, CallStructure, CharacterStream,
-):  # fmt: skip
-    # iop knows an IRIS object by the module of its type.
-    _made.__module__ = "iris.wattbus"
-
-
-class StandIn:
-    """The object that iop gets for the ``iris`` module."""
-
-    class IOP:
-        Generator = _Generators
-        Message = Envelope
-
-    class system:
-        Status = _Status
-
-    ref = Reference
+    def equip(self) -> None:
+        """Give the module what ``iris`` has inside IRIS and can have here."""
+        self.system, self.sql, self.check_status = _Name("%SYSTEM"), Sql(), check_status
+        self.ref = self.make_ref = self.ByRef = Reference
 
     @staticmethod
     def cls(name: str) -> Any:
         """Return the stand-in for an IRIS class; one that only IRIS has is a sentence, never a mock."""
-        if name not in _CLASSES:
-            raise BadSettings(
-                f"the class {name!r} lives in InterSystems IRIS and has no stand-in here: "
-                "run this component inside IRIS, or write the part that uses it in Python."
-            )
-        return _CLASSES[name]
+        found = _classes().get(full_name(str(name)))
+        if found is None:
+            raise _needs_iris(str(name))
+        return found
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise BadSettings(
-            f"iris.{name} lives in InterSystems IRIS and has no stand-in here: run this component inside IRIS."
+    @staticmethod
+    def gref(name: str) -> Configuration:
+        """Return a global: only the one that names the default production is here."""
+        if name != CONFIGURATION:
+            raise NeedsIris(
+                f"the global {name} needs InterSystems IRIS: keep its values in a table, with iris.sql."
+            )
+        return Configuration()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module 'iris' has no attribute {name!r}")
+        percent = f"%{name[1:]}" if name[:1] == "_" and name[1:2].isupper() else name
+        if name[:1].isupper() or percent != name:
+            return _found(percent)
+        raise NeedsIris(
+            f"iris.{name} needs InterSystems IRIS and has no stand-in here: run this component inside IRIS, or "
+            "write the part that uses it in Python."
         )
+
+
+def _found(name: str) -> Any:
+    """Return what a dotted name stands for, with the ``%`` of IRIS: a class, else a name."""
+    found = _classes().get(name)
+    return _Name(name) if found is None else found
+
+
+def _needs_iris(name: str) -> NeedsIris:
+    package = name.rpartition(".")[0]
+    close = nearest(name, [known for known in _classes() if known.rpartition(".")[0] == package])
+    hint = f": did you mean {close!r}? If not," if close else ":"
+    return NeedsIris(
+        f"the class {name!r} needs InterSystems IRIS and has no stand-in here{hint} run this component inside IRIS, "
+        "or write the part that uses it in Python."
+    )
 
 
 def real_iris_is_here() -> bool:
@@ -222,15 +168,19 @@ def real_iris_is_here() -> bool:
 
 
 def stand_in() -> None:
-    """Let iop talk to wattbus; nothing is changed inside a real IRIS."""
-    from iop.runtime import iris as seam
+    """Let ``import iris`` find the stand-in, in components and in iop; nothing is changed inside a real IRIS.
 
-    if real_iris_is_here() or getattr(seam.get_iris, "wattbus", False):
+    The installed module itself becomes the stand-in, so that who has imported it already has it too.
+    """
+    if real_iris_is_here() or isinstance(sys.modules.get("iris"), StandIn):
         return
-    module = StandIn()
-
-    def get_iris(namespace: str | None = None) -> Any:
-        return module
-
-    get_iris.wattbus = True  # type: ignore[attr-defined]
-    seam.get_iris = get_iris
+    module = sys.modules.get("iris")
+    if module is None:
+        sys.modules["iris"] = StandIn()
+    else:
+        for name in (*_ONLY_INSIDE, "__getattr__"):
+            vars(module).pop(name, None)
+        module.__class__ = StandIn
+        cast(StandIn, module).equip()
+    iris_models.install()
+    iris_pickle.install()

@@ -1,19 +1,34 @@
-"""A production as it is read from ``settings.py``: its items, their classes and settings."""
+"""A production as it is read from a settings file: its items, their classes and settings, and what does not run here.
+
+Plain data; :mod:`wattbus.runtime.reading` makes it of a settings file or of an ``iop.Production``.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import iop
+from wattbus.errors import BadSettings, Refused, UnknownName
+from wattbus.runtime.loading import Project
 
-from wattbus.errors import BadSettings, UnknownName
 
-KINDS = ("service", "process", "operation")
+@dataclass(frozen=True)
+class Finding:
+    """Something to tell the author of a production; ``item`` is empty where it is about the whole."""
+
+    level: str  # error, warning, info
+    item: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A target of an item, and the setting that names it."""
+
+    target: str
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,11 +45,27 @@ class ItemConfig:
     host_settings: dict[str, Any] = field(default_factory=dict)
     adapter_settings: dict[str, Any] = field(default_factory=dict)
     log_trace_events: bool = False
+    adapter: type | None = None  # an adapter written in Python
+    adapter_class_name: str = ""
+    class_name: str = ""  # as IRIS knows it
+    schedule: str = ""
+    foreground: bool = False
+    connections: tuple[Connection, ...] = ()
+    project: Project | None = field(default=None, compare=False, repr=False)
 
     @property
     def business_type(self) -> str:
         """Return the word of IRIS: BusinessService, BusinessProcess, BusinessOperation."""
         return f"Business{self.kind.capitalize()}"
+
+
+@dataclass(frozen=True)
+class SkippedItem:
+    """An item that only IRIS can run."""
+
+    name: str
+    class_name: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -44,52 +75,30 @@ class ProductionConfig:
     name: str
     items: dict[str, ItemConfig]
     source: str = ""
+    skipped: dict[str, SkippedItem] = field(default_factory=dict)
+    notes: tuple[Finding, ...] = ()  # warnings and infos, for the event log
+    description: str = ""
+    actor_pool_size: int = 2
+    testing_enabled: bool = False
+    log_general_trace_events: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)  # of the production itself, in IRIS's names
+    message_types: tuple[type, ...] = ()  # what SCHEMAS names and what the project's modules define
+    persistent: dict[str, type] = field(default_factory=dict)  # PersistentMessage classes by their IRIS names
+    definition: dict[str, Any] = field(default_factory=dict, repr=False)  # {name: {...}} in iop's form
+    project: Project | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def modules(self) -> Mapping[str, ModuleType]:
+        """Return the project's own modules by name; none for a production that was made in memory."""
+        return self.project.modules if self.project is not None else {}
 
     def item(self, name: str) -> ItemConfig:
         """Return an item; an unknown name is refused with the nearest right one."""
-        if name not in self.items:
-            raise UnknownName("item", name, self.items)
-        return self.items[name]
-
-
-def load(settings_file: Path, name: str | None = None) -> ProductionConfig:
-    """Read the production called ``name``, by default the first, from a ``settings.py``."""
-    module = _import_settings(settings_file.absolute())
-    productions = getattr(module, "PRODUCTIONS", None)
-    if not isinstance(productions, list) or not productions:
-        raise BadSettings(f"{settings_file} exports no PRODUCTIONS: end it with `PRODUCTIONS = [prod]`.")
-    configs = {config.name: config for config in (_read(entry, settings_file) for entry in productions)}
-    if name is None:
-        return next(iter(configs.values()))
-    if name not in configs:
-        raise UnknownName("production", name, configs)
-    return configs[name]
-
-
-def from_production(production: iop.Production, source: str = "") -> ProductionConfig:
-    """Read an ``iop.Production`` object."""
-    items: dict[str, ItemConfig] = {}
-    for ref in production._items:
-        where = f"item {ref.name!r} of production {production.name!r}"
-        component = ref.component_class
-        if component is None:
-            raise BadSettings(
-                f"{where} names the class {ref.class_name!r}, which lives in IRIS: "
-                "this release runs items whose class is Python."
-            )
-        items[ref.name] = ItemConfig(
-            name=ref.name,
-            kind=_kind(component, where),
-            component=component,
-            pool_size=_whole_number(ref.pool_size, f"PoolSize of {where}"),
-            enabled=truth(ref.enabled, f"Enabled of {where}"),
-            category=ref.category,
-            comment=ref.comment,
-            host_settings=dict(ref.host_settings),
-            adapter_settings=dict(ref.adapter_settings),
-            log_trace_events=truth(ref.log_trace_events, f"LogTraceEvents of {where}"),
-        )
-    return ProductionConfig(production.name, items, source)
+        if name in self.items:
+            return self.items[name]
+        if name in self.skipped:
+            raise Refused(f"item {name!r} takes no messages here: {self.skipped[name].sentence}")
+        raise UnknownName("item", name, self.items)
 
 
 def truth(value: Any, where: str) -> bool:
@@ -102,53 +111,6 @@ def truth(value: Any, where: str) -> bool:
     raise BadSettings(f"{where} is {value!r}: use true or false.")
 
 
-def _read(entry: Any, settings_file: Path) -> ProductionConfig:
-    if isinstance(entry, type) and issubclass(entry, iop.Production):
-        entry = entry()
-    if isinstance(entry, iop.Production):
-        return from_production(entry, str(settings_file))
-    raise BadSettings(
-        f"{settings_file}: PRODUCTIONS holds a {type(entry).__name__}; this release reads iop.Production objects, "
-        "`prod = Production(...)` and `PRODUCTIONS = [prod]`. Productions written as dictionaries come next."
-    )
-
-
-def _import_settings(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise BadSettings(
-            f"there is no {file}: name the settings file with --settings, or make one that exports PRODUCTIONS."
-        )
-    # Modules beside settings.py are imported flat, as IRIS does it: `from bo import MyOperation`.
-    folder = str(file.parent)
-    if folder in sys.path:
-        sys.path.remove(folder)
-    sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError) as error:
-        sys.modules.pop(file.stem, None)
-        raise BadSettings(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _kind(component: type, where: str) -> str:
-    for kind, base in zip(
-        KINDS, (iop.BusinessService, iop.BusinessProcess, iop.BusinessOperation), strict=True
-    ):
-        if issubclass(component, base):
-            return kind
-    raise BadSettings(
-        f"{where}: {component.__module__}.{component.__name__} is no BusinessService, BusinessProcess or "
-        "BusinessOperation."
-    )
-
-
-def _whole_number(value: Any, where: str) -> int:
-    try:
-        return max(0, int(str(value).strip() or 1))
-    except ValueError:
-        raise BadSettings(f"{where} is {value!r}: a whole number is needed.") from None
+def place_of(item: ItemConfig) -> str:
+    """Return where an item stands, to begin a sentence with."""
+    return f"{item.project.file}: item {item.name!r}" if item.project is not None else f"item {item.name!r}"

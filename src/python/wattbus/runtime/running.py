@@ -2,55 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import socket
-import time
-from dataclasses import dataclass
+import sys
+import threading
+from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import iop
-from iop.messages.dispatch import dispatch_deserializer
-from sqlalchemy import func, select
-
+from wattbus.clock import SYSTEM, Clock
 from wattbus.energy.carbon import CarbonIntensity
 from wattbus.energy.feed import PowerFeed
 from wattbus.energy.ledger import Ledger
-from wattbus.errors import BadRequest, NotRunning
+from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
 from wattbus.runtime import iris
-from wattbus.runtime.bus import Bus, Origin, Waiter
+from wattbus.runtime.actions import KnownProduction
+from wattbus.runtime.alerts import AlertWatch
+from wattbus.runtime.bus import Bus
+from wattbus.runtime.changes import changed_files
 from wattbus.runtime.context import Place
-from wattbus.runtime.host import Host
-from wattbus.runtime.iris import Envelope
+from wattbus.runtime.keeper import ScheduleKeeper
+from wattbus.runtime.life import ITEM_GRACE_SECONDS, Grace, Life
+from wattbus.runtime.overrides import overridden
 from wattbus.runtime.production import ProductionConfig
-from wattbus.runtime.types import MessageTypes, parse, read_typed, write_envelope
-from wattbus.runtime.worker import Pool
+from wattbus.runtime.reading import load
+from wattbus.runtime.requests import Requests
+from wattbus.runtime.retention import DailyPurge
+from wattbus.runtime.standing import ItemStatus
+from wattbus.runtime.types import MessageTypes
 from wattbus.secrets import Vault
+from wattbus.store import instances
+from wattbus.store.actions import Actions
+from wattbus.store.purge import Retention
 from wattbus.store.store import Store
-from wattbus.store.tables import Priority, Status, messages
-from wattbus.store.units import Acceptance
+from wattbus.store.tables import Status
 from wattbus.transport import Resolver
 
-_START_ORDER = ("operation", "process", "service")
+__all__ = ["ItemStatus", "RunningProduction"]
 
 
-@dataclass(frozen=True)
-class ItemStatus:
-    """How an item stands."""
-
-    name: str
-    kind: str
-    component: str
-    state: str  # Starting, Running, Stopped, Error, Disabled
-    pool_size: int
-    queued: int
-    error: str | None = None
+_TURN_SECONDS = 0.0005
 
 
-class RunningProduction:
+class RunningProduction(Requests):
     """A production in this process; a context manager."""
 
     def __init__(
@@ -65,10 +60,13 @@ class RunningProduction:
         allow_hosts: frozenset[str] = frozenset(),
         hub_url: str | None = None,
         resolver: Resolver = socket.getaddrinfo,
+        clock: Clock = SYSTEM,
+        allow_pickle: bool = False,
+        retention: Retention | None = None,
     ) -> None:
         iris.stand_in()
         home.create()
-        self.production, self.home = production, home
+        self.home = home
         self.place = Place(
             home,
             Vault(home.secrets_file),
@@ -77,13 +75,54 @@ class RunningProduction:
             allow_hosts=allow_hosts,
             resolver=resolver,
             hub_url=hub_url,
+            clock=clock,
+            allow_pickle=allow_pickle,
         )
-        self.store = Store(home, store_url)
-        self.types = MessageTypes(item.component for item in production.items.values())
-        self.bus = Bus(self.store, production, self.types, self.place)
-        self.ledger = Ledger(feed, on_settled=self.store.settle, carbon=carbon)
-        self._pools: dict[str, Pool] = {}
+        self.store = Store(home, store_url, clock=clock)
+        try:
+            # What was changed on a running wattbus lies over what settings.py says.
+            now = overridden(production, self.store.engine)
+            self.bus = Bus(self.store, now, MessageTypes.of(now, allow_pickle=allow_pickle), self.place)
+            self.ledger = Ledger(feed, on_settled=self.store.settle, carbon=carbon)
+            self.life = Life(production, self.bus, self.ledger)
+            self.alerts = AlertWatch(self.bus, self.life.works)
+            self.schedules = ScheduleKeeper(self, clock, self.bus.log)
+            self.life.closes = self.schedules.closes
+        except BaseException:
+            self.store.close("Troubled")
+            raise
         self.state = "Stopped"
+        self._grace = Grace(0.0)
+        self._daily = None if retention is None else DailyPurge(self.store, retention, clock, self._warn)
+        self._stopping = threading.Lock()
+
+    @property
+    def production(self) -> ProductionConfig:
+        """Return the production as it runs now."""
+        return self.bus.production
+
+    @property
+    def declared(self) -> ProductionConfig:
+        """Return the production as settings.py has it."""
+        return self.life.base
+
+    @property
+    def types(self) -> MessageTypes:
+        """Return the message types that it accepts now."""
+        return self.bus.types
+
+    @property
+    def actions(self) -> Actions:
+        """Return what can be done to stored messages: resend, suspend, discard, ...; every door calls these."""
+        return Actions(
+            self.store,
+            KnownProduction(self.production, self.types, self.place.vault),
+            ended=self.bus.ended,
+            cancel=self.place.cancel,
+        )
+
+    def _warn(self, text: str) -> None:
+        self.bus.log("Warning", text, "")
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -91,19 +130,25 @@ class RunningProduction:
         """Take back what a dead process left, then start operations, processes, services, in this order."""
         from wattbus.ml.models import ModelStore
 
+        # A thread that comes back from a commit would wait 5 ms for its turn; that is ten commits.
+        sys.setswitchinterval(min(sys.getswitchinterval(), _TURN_SECONDS))
         self.store.begin(self.production.name)
+        dead = instances.bury(self.store.engine, self.store.instance)
         for leftover in ModelStore(self.home.models).clean():
             self.bus.log("Info", f"removed what a killed process left in the model folder: {leftover}", "")
         self._remove_ended_runs()
         self.ledger.start()
+        if self._daily is not None:
+            self._daily.start()
+        if dead:
+            self.bus.log(
+                "Warning", f"the production was Troubled ({dead}): what it had in hand is taken back", ""
+            )
         self.bus.log("Info", f"production {self.production.name} starts, process {os.getpid()}", "")
-        for kind in _START_ORDER:
-            for item in self.production.items.values():
-                if item.kind == kind and item.enabled:
-                    pool = Pool(Host(item, self.bus, self.ledger), self.bus)
-                    self._pools[item.name] = pool
-                    pool.start()
+        self.alerts.start()
+        self.life.start()
         self.state = "Running"
+        self.schedules.start()
         return self
 
     def _remove_ended_runs(self) -> None:
@@ -115,28 +160,106 @@ class RunningProduction:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def stop(self, grace_seconds: float = 30.0) -> str:
-        """Let what is in hand end, keep the rest queued, and return the state: Stopped, or Suspended.
+        """Finish what somebody waits for, keep the rest queued, and return the state: Stopped, or Suspended.
 
-        Suspended means, as in IRIS, that messages with a waiting caller are left.
+        Suspended means, as in IRIS, that messages with a waiting caller are left. :meth:`hurry` ends the grace.
         """
-        if self.state != "Running":
-            return self.state
-        self.state = "Stopping"
-        self.place.stopping.set()
-        self.store.release_workers()
-        deadline = time.monotonic() + grace_seconds
-        ended = [pool.join(max(0.1, deadline - time.monotonic())) for pool in self._pools.values()]
-        self.ledger.stop()
-        left = self._left()
-        self.state = "Suspended" if left or not all(ended) else "Stopped"
-        self.bus.log("Info", f"production {self.production.name} ends: {self.state}", "")
-        self.store.close(self.state)
-        return self.state
+        with self._stopping:
+            if self.state != "Running":
+                return self.state
+            self.schedules.stop()
+            self.state = "Stopping"
+            self._grace = Grace(grace_seconds)
+            ended = self.life.stop(self._grace)
+            self.alerts.stop()
+            self.ledger.stop()
+            if self._daily is not None:
+                self._daily.stop()
+            undelivered = self.bus.undelivered.close()
+            state = "Suspended" if self.life.left() or undelivered or not ended else "Stopped"
+            self.bus.log("Info", f"production {self.production.name} ends: {state}", "")
+            self.bus.stopped()
+            self.store.close(state)
+            self.state = state
+            return state
+
+    def hurry(self) -> None:
+        """End the grace of a stop that is under way: what is in hand is taken back at the next start."""
+        self._grace.cut()
+
+    def recover(self) -> int:
+        """Take back what dead processes left, start again what could not start; return how many were taken back."""
+        self._must_run()
+        taken = self.store.recover()
+        instances.bury(self.store.engine, self.store.instance)
+        for item in self.items():
+            if item.state == "Error":
+                self.life.restart_item(item.name)
+        return taken
+
+    def update(self, production: ProductionConfig | None = None) -> list[str]:
+        """Read the production again and go on by it; return the names of the items that changed.
+
+        Only they begin anew. What cannot be read is an error, and everything goes on as it was.
+        """
+        self._must_run()
+        changed = self.life.update(self._read_again() if production is None else production)
+        self.schedules.look_again()
+        return changed
+
+    def needs_update(self) -> str | None:
+        """Say which files have changed since they were read; None: none has."""
+        changed = changed_files(self.life.base)
+        if not changed:
+            return None
+        names = ", ".join(str(file) for file in changed)
+        return f"{names} changed since the production was read: `wattbus update` takes it over."
+
+    def _read_again(self) -> ProductionConfig:
+        base = self.life.base
+        if not base.source:
+            raise BadSettings("this production was made in memory: give update() the new one.")
+        return load(Path(base.source), base.name)
+
+    def start_item(self, name: str) -> None:
+        """Start an item that was stopped, or that could not start."""
+        self._must_run()
+        self.life.start_item(name)
+
+    def stop_item(self, name: str, grace_seconds: float = ITEM_GRACE_SECONDS) -> str:
+        """Stop one item and return its state, Stopped or still Stopping; what is sent to it stays queued."""
+        self._must_run()
+        return self.life.stop_item(name, grace_seconds)
+
+    def restart_item(self, name: str) -> None:
+        """Make the components of an item anew."""
+        self._must_run()
+        self.life.restart_item(name)
+
+    def set_pool_size(self, name: str, size: int) -> None:
+        """Let an item have so many workers, now and at the next start."""
+        self._must_run()
+        self.life.set_pool_size(name, size)
+
+    def enable(self, name: str, on: bool) -> None:
+        """Enable or disable an item, now and at the next start."""
+        self._must_run()
+        self.life.enable(name, on)
+
+    def reset(self, name: str | None = None) -> list[str]:
+        """Forget what was changed on the running production, of one item or of all; return what changed by it."""
+        self._must_run()
+        changed = self.life.reset(name)
+        self.schedules.look_again()
+        return changed
+
+    def items(self) -> list[ItemStatus]:
+        """Return how each item stands, in the order of the production."""
+        return self.life.items()
 
     def wait_ready(self, seconds: float = 120.0) -> bool:
         """Wait until every item is ready or has said why not."""
-        deadline = time.monotonic() + seconds
-        return all(pool.wait_ready(max(0.0, deadline - time.monotonic())) for pool in self._pools.values())
+        return self.life.wait_ready(seconds)
 
     def __enter__(self) -> RunningProduction:
         return self.start()
@@ -146,150 +269,6 @@ class RunningProduction:
     ) -> None:
         self.stop()
 
-    def _left(self) -> int:
-        with self.store.engine.connect() as connection:
-            waiting = select(func.count()).where(
-                messages.c.status == Status.QUEUED.value, messages.c.response_required.is_(True)
-            )
-            return int(connection.execute(waiting).scalar_one())
-
-    # -- doors --------------------------------------------------------------------------------------------------
-
-    def message(self, type_name: str, body: Any) -> Any:
-        """Build a typed message from a type's name and a body as JSON text or object."""
-        return parse(self.types.resolve(type_name), body)
-
-    def request(
-        self,
-        item: str,
-        message: Any,
-        *,
-        timeout_seconds: float = -1,
-        door: str = "Python",
-        idempotency_key: str | None = None,
-    ) -> Any:
-        """Send ``message`` to ``item``, wait, and return the typed response; raise in words where it failed."""
-        return self.exchange(
-            item, message, timeout_seconds=timeout_seconds, door=door, idempotency_key=idempotency_key
-        )[1]
-
-    def exchange(
-        self,
-        item: str,
-        message: Any,
-        *,
-        timeout_seconds: float = -1,
-        door: str = "Python",
-        idempotency_key: str | None = None,
-    ) -> tuple[int, Any]:
-        """Do as :meth:`request` and return the message id beside the response."""
-        waiter = Waiter()
-        # No need to wait for the acceptance as well: an answer can only follow it.
-        self.bus.send(self._watched(item, message, door, idempotency_key, waiter))
-        self.bus.wait(waiter, timeout_seconds)
-        answer = self.bus.answer_of(waiter, item, timeout_seconds)
-        return waiter.message_id, self._typed(answer)
-
-    async def request_async(self, item: str, message: Any, *, door: str = "Python") -> Any:
-        """Do as :meth:`request` in an event loop, which goes on meanwhile."""
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[None] = loop.create_future()
-
-        def settle() -> None:
-            if not answered.done():
-                answered.set_result(None)
-
-        waiter = Waiter(lambda: loop.call_soon_threadsafe(settle))
-        self.store.accept_later(self._watched(item, message, door, None, waiter))
-        if self.store.shared:
-            await asyncio.to_thread(self.bus.wait, waiter)
-        else:
-            await answered
-        return self.response(waiter, item)
-
-    def submit(
-        self, item: str, message: Any, *, door: str = "Python", idempotency_key: str | None = None
-    ) -> int:
-        """Send ``message`` to ``item`` and return its id as soon as it is safe in the store."""
-        draft = self.bus.draft(
-            item,
-            self._checked(item, message),
-            _door(door),
-            response_required=False,
-            idempotency_key=idempotency_key,
-        )
-        return self.bus.send(draft).wait()
-
-    def submit_and_watch(
-        self, item: str, message: Any, *, door: str = "Python", idempotency_key: str | None = None
-    ) -> Waiter:
-        """Send ``message`` and return the waiter for its response, once the message is safe."""
-        waiter = Waiter()
-        waiter.message_id = self.bus.send(self._watched(item, message, door, idempotency_key, waiter)).wait()
-        return waiter
-
-    def _watched(
-        self, item: str, message: Any, door: str, idempotency_key: str | None, waiter: Waiter
-    ) -> Acceptance:
-        return self.bus.draft(
-            item,
-            self._checked(item, message),
-            _door(door),
-            priority=Priority.SYNC,
-            response_required=True,
-            idempotency_key=idempotency_key,
-            waiter=waiter,
-        )
-
-    def response(self, waiter: Waiter, item: str) -> Any:
-        """Return the typed response that a waiter holds; raise in words where the item failed."""
-        return self._typed(self.bus.answer_of(waiter, item, 0))
-
-    def _typed(self, answer: Envelope | None) -> Any:
-        # A type that the registry does not have is left to iop.
-        return dispatch_deserializer(read_typed(self.types, answer))
-
-    def items(self) -> list[ItemStatus]:
-        """Return how each item stands, in the order of the production."""
-        queued = self._queued()
-        return [
-            ItemStatus(
-                item.name,
-                item.kind,
-                f"{item.component.__module__}.{item.component.__name__}",
-                self._pools[item.name].host.state if item.name in self._pools else "Disabled",
-                item.pool_size,
-                queued.get(item.name, 0),
-                self._pools[item.name].host.error if item.name in self._pools else None,
-            )
-            for item in self.production.items.values()
-        ]
-
-    def _queued(self) -> dict[str, int]:
-        with self.store.engine.connect() as connection:
-            rows = connection.execute(
-                select(messages.c.target_queue, func.count())
-                .where(messages.c.status == Status.QUEUED.value)
-                .group_by(messages.c.target_queue)
-            )
-            return {queue: count for queue, count in rows}
-
-    def _checked(self, item: str, message: Any) -> Any:
+    def _must_run(self) -> None:
         if self.state != "Running":
-            raise NotRunning(f"production {self.production.name} is {self.state}: start it, then send again.")
-        config = self.production.item(item)
-        if not isinstance(message, iop.Message | iop.PydanticMessage):
-            raise BadRequest(
-                f"a {type(message).__name__} is no message: build one, such as MLRequest(inputs='text')."
-            )
-        pool = self._pools.get(config.name)
-        if pool is not None and not pool.host.accepts(type(message)):
-            raise BadRequest(
-                f"item {item!r} does not handle {type(message).__name__}; it handles "
-                f"{', '.join(name.rpartition('.')[2] for name in pool.host.handled) or 'nothing'}."
-            )
-        return write_envelope(message)
-
-
-def _door(name: str) -> Origin:
-    return Origin(f"Door.{name}", "BusinessService")
+            raise NotRunning(f"production {self.production.name} is {self.state}: start it first.")

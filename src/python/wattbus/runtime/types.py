@@ -6,44 +6,74 @@ Only a class that is in this registry can be named from outside: no name that a 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import sys
-import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from types import FunctionType, ModuleType
 from typing import Any
 
-import iop
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from iop.messages.base import _Message, _PydanticMessage
+from iop.messages.persistent import register_persistent_message_class
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from wattbus import messages
-from wattbus.errors import BadRequest, UnknownName, unknown_name_sentence
-from wattbus.runtime.iris import Envelope
+from wattbus.errors import BadRequest, BadSettings, UnknownName
+from wattbus.runtime import iris_pickle, persistent, unwritable
+from wattbus.runtime.iris import Envelope, GeneratorStart, IrisObject
+from wattbus.runtime.iris_messages import MessageBody
+from wattbus.runtime.iris_objects import full_name, known_classes
+from wattbus.runtime.iris_streams import Stream
+from wattbus.runtime.production import ProductionConfig
+from wattbus.runtime.readers import reader_of
 from wattbus.secrets import Vault
 
-_MESSAGE_BASES = (iop.Message, iop.PydanticMessage)
-# JSON has these as they are: a value of this very type needs no conversion.
-_AS_IN_JSON = (str, int, float, bool)
-#: A body of more than this many characters is refused before it is parsed.
-LARGEST_BODY = 256 * 1024 * 1024
+_MESSAGE_BASES = (_Message, _PydanticMessage)
 
 
 class MessageTypes:
-    """The registry of one production."""
+    """The registry of one production.
 
-    def __init__(self, components: Iterable[type]) -> None:
+    ``listed`` are message classes that ``settings.py`` names itself, ``by_iris_name`` the persistent ones among them
+    under the names that they have on IRIS; ``allow_pickle`` says whether stored pickles are loaded.
+    """
+
+    def __init__(
+        self,
+        components: Iterable[type],
+        listed: Iterable[type] = (),
+        by_iris_name: Mapping[str, type] | None = None,
+        *,
+        allow_pickle: bool = False,
+    ) -> None:
+        self.allow_pickle = allow_pickle
         self._by_name: dict[str, type] = {}
         self._short: dict[str, list[type]] = {}
-        self._readers: dict[type, Callable[[str], Any]] = {}
-        for cls in messages.PUBLIC:
+        self._readers: dict[str, Callable[[Envelope], Any]] = {}
+        for cls in chain[type](messages.PUBLIC, listed, (by_iris_name or {}).values()):
             self._add(cls)
-        modules = {base.__module__ for component in components for base in component.__mro__}
-        for name in sorted(modules):
-            for value in list(vars(sys.modules.get(name, object)).values()) if name in sys.modules else ():
-                if is_message_type(value):
-                    self._add(value)
-        self._aliases = dict(messages.ALIASES)
+        for component in components:
+            for cls in _named_by(component):
+                self._add(cls)
+        self._aliases: dict[str, type] = dict(messages.ALIASES)
+        for name, cls in (by_iris_name or {}).items():
+            try:
+                register_persistent_message_class(cls, name, sync_schema=False)
+            except ValueError as error:
+                raise BadSettings(f"CLASSES[{name!r}]: {error}: give it one name.") from None
+            self._aliases[name] = cls
+        self._native = {
+            name: cls
+            for name, cls in known_classes().items()
+            if issubclass(cls, MessageBody | Stream) and not issubclass(cls, iris_pickle.PickleEnvelope)
+        }
+
+    @classmethod
+    def of(cls, production: ProductionConfig, *, allow_pickle: bool = False) -> MessageTypes:
+        """Return the registry of a production as it was read."""
+        components = (item.component for item in production.items.values())
+        return cls(components, production.message_types, production.persistent, allow_pickle=allow_pickle)
 
     def _add(self, cls: type) -> None:
         name = type_name(cls)
@@ -52,127 +82,181 @@ class MessageTypes:
             self._short.setdefault(cls.__name__, []).append(cls)
 
     def names(self) -> list[str]:
-        """Return the full names of all types."""
+        """Return the full names of all types that were written in Python."""
         return sorted(self._by_name)
 
     def resolve(self, name: str) -> type:
-        """Return the type called ``name``: in full, by its class name where that is unique, or by an old name."""
+        """Return the type called ``name``: in full, by its class name where that is unique, or by an old name.
+
+        A body class of IRIS goes by its name there, such as ``Ens.StringRequest``.
+        """
         if name in self._by_name:
             return self._by_name[name]
         if len(self._short.get(name, ())) == 1:
             return self._short[name][0]
         if name in self._aliases:
             return self._aliases[name]
+        native = full_name(name.removeprefix("iris.").replace("_", "%", name.startswith("iris._")))
+        if native in self._native:
+            return self._native[native]
         if name in messages.ENVELOPES:
             raise BadRequest(
                 f"{name!r} is an envelope, not a message type: name the type inside it, such as msg.MLRequest."
             )
-        known = {*self._short, *self._aliases}
+        known = {*self._short, *self._aliases, *self._native}
         raise UnknownName("message type", name, known)
 
-    def reader(self, cls: type) -> Callable[[str], Any]:
-        """Return what makes a message of type ``cls`` from stored JSON."""
-        reader = self._readers.get(cls)
-        if reader is None:
-            reader = self._readers[cls] = _reader_of(cls)
+    def reader(self, name: str) -> Callable[[Envelope], Any] | None:
+        """Return what makes a message of the type with this full name from a stored body; None for an unknown type."""
+        reader = self._readers.get(name)
+        if reader is None and name in self._by_name:
+            reader = self._readers[name] = self._reader_of(self._by_name[name])
         return reader
 
+    def _reader_of(self, cls: Any) -> Callable[[Envelope], Any]:
+        if iris_pickle.is_pickle_class(cls):
+            return lambda body: iris_pickle.read_pickle(body, self.allow_pickle)
+        if persistent.is_message_class(cls):
+            return lambda body: persistent.read_model(cls, from_json(body.json), body.iris_id)
+        if cls.__module__.startswith("iris"):
+            return lambda body: body  # iop takes it for an object of IRIS and so wants to read it itself
+        read_text = reader_of(cls)
+
+        def read(body: Envelope) -> Any:
+            message = read_text(body.json)
+            message._iris_id = body.iris_id
+            return message
+
+        return read
+
     def registered(self, name: str) -> type | None:
-        """Return the type with this full name, or None."""
+        """Return the Python type with this full name, or None."""
         return self._by_name.get(name)
 
 
-def read_typed(types: MessageTypes, body: Envelope | None) -> Any:
-    """Return the typed message that a stored body stands for, as iop's deserialiser does in a tenth of the time.
+def _named_by(component: type) -> Iterator[type]:
+    """Yield the message types that the modules of a component name, and those of modules that these name."""
+    for base in component.__mro__:
+        yield from _plain_models(base)
+        for value in list(_namespace(base).values()):
+            if is_message_type(value):
+                yield value
+            elif (
+                isinstance(value, ModuleType) and value.__name__.partition(".")[0] not in _NOT_OF_PRODUCTIONS
+            ):
+                yield from (found for found in list(vars(value).values()) if is_message_type(found))
 
-    iop builds a type adapter for each field of each message; here a class is looked at once. What is not in the
-    registry is left to iop.
+
+def _plain_models(cls: type) -> Iterator[type]:
+    """Yield the pydantic models, no messages of iop, that methods of a component are annotated with: iop takes them."""
+    for method in vars(cls).values():
+        if isinstance(method, FunctionType):
+            for kind in method.__annotations__.values():
+                kind = _namespace(cls).get(kind) if isinstance(kind, str) else kind
+                if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel:
+                    yield kind
+
+
+#: Modules that components import and that hold no messages of theirs.
+_NOT_OF_PRODUCTIONS = {*sys.stdlib_module_names, "iop", "iris", "wattbus"}
+
+
+def _namespace(cls: type) -> Mapping[str, Any]:
+    """Return the names of the module that a class was made in, which need not be in ``sys.modules`` any more."""
+    for value in vars(cls).values():
+        function = getattr(value, "__func__", value)
+        if isinstance(function, FunctionType) and function.__globals__.get("__name__") == cls.__module__:
+            return function.__globals__
+    return vars(sys.modules.get(cls.__module__, object))
+
+
+# -- bodies ---------------------------------------------------------------------------------------------------------
+
+
+def read_typed(types: MessageTypes, body: Envelope | None) -> Any:
+    """Return what a handler gets for a stored body: a typed message, or an object of an IRIS class.
+
+    A Python class that is not in the registry is left to iop's deserialiser.
     """
     if body is None:
         return None
-    cls = types.registered(body.classname)
-    if cls is None or cls.__module__.startswith("iris"):
-        return body
-    message = types.reader(cls)(body.json)
-    message._iris_id = body.iris_id
-    return message
+    reader = types.reader(body.classname)
+    return object_of(body, allow_pickle=types.allow_pickle) if reader is None else reader(body)
+
+
+def object_of(body: Envelope, *, allow_pickle: bool = False) -> Any:
+    """Return what a body is without a registry: an object of an IRIS class, or an envelope that iop reads."""
+    native = known_classes().get(body.classname)
+    if native is not None:
+        made = native.from_fields(from_json(body.json or "{}"))
+        made._id = body.iris_id
+        return made
+    if iris_pickle.is_pickled(body.json):
+        return iris_pickle.read_pickle(body, allow_pickle)
+    if persistent.model_named(body.classname) is not None:
+        return persistent.read_object(body.classname, from_json(body.json or "{}"))
+    return body
+
+
+def to_envelope(value: Any) -> Envelope | None:
+    """Return the body to write for what a component sends or returns, in iop's form or not."""
+    if value is None or (isinstance(value, str) and not value):
+        return None
+    if type(value) is Envelope:
+        return value
+    if isinstance(value, iris_pickle.GeneratorStartPickle):
+        return _start(iris_pickle.write_pickle(value))
+    if isinstance(value, iris_pickle.PickleEnvelope):
+        return iris_pickle.write_pickle(value)
+    if isinstance(value, GeneratorStart):
+        return _start(value)
+    if isinstance(value, persistent.ModelObject):
+        return Envelope(persistent.body_class(value), _json_of(value, value.fields()))
+    if isinstance(value, IrisObject) and (value._IsA("%Persistent") or value._IsA("%Stream.Object")):
+        return Envelope(value.CLASSNAME, _json_of(value, value.fields()))
+    return write_envelope(value)
+
+
+def _start(request: Envelope) -> Envelope:
+    start = {"classname": request.classname, "body": request.json}
+    return Envelope(GeneratorStart.CLASSNAME, json.dumps(start, ensure_ascii=False))
 
 
 def write_envelope(message: Any) -> Envelope:
     """Return the body of a typed message, as iop's serialiser makes it."""
-    try:
-        if isinstance(message, BaseModel):
-            text = message.model_dump_json()
-        else:
-            fields = {name: value for name, value in vars(message).items() if name != "_iris_id"}
-            text = to_json(fields).decode()
-    except PydanticSerializationError as error:
-        raise BadRequest(
-            f"{type(message).__name__} cannot be written as JSON ({error}): use text, numbers, lists and objects."
-        ) from None
-    return Envelope(type_name(type(message)), text)
-
-
-def _reader_of(cls: type) -> Callable[[str], Any]:
-    if issubclass(cls, BaseModel):
-        return cls.model_validate_json
-    return _dataclass_reader(cls)
-
-
-def _dataclass_reader(cls: type) -> Callable[[str], Any]:
-    """Return a reader with iop's rules: a field that does not fit stays as it came, an unknown key is an attribute."""
-    try:
-        hints = typing.get_type_hints(cls)
-    except (NameError, TypeError):
-        hints = {}
-    fields: list[tuple[str, Any, Callable[[Any], Any]]] = []
-    for name, parameter in inspect.signature(cls).parameters.items():
-        kind = hints.get(name, parameter.annotation)
-        fields.append((name, kind if kind in _AS_IN_JSON else None, _field_reader(kind)))
-    known = {name for name, _, _ in fields}
-
-    def read(text: str) -> Any:
-        given = from_json(text)
-        values = {}
-        for name, exact, convert in fields:
-            if name in given:
-                value = given[name]
-                values[name] = value if value is None or type(value) is exact else convert(value)
-        message = cls(**values)
-        if len(given) > len(values):
-            for name in given.keys() - known:
-                setattr(message, name, given[name])
-        return message
-
-    return read
-
-
-def _field_reader(kind: Any) -> Callable[[Any], Any]:
-    from iop.messages.serialization import dataclass_from_dict
-
-    if dataclasses.is_dataclass(kind):
-        return lambda value: dataclass_from_dict(kind, value)
-    if kind is inspect.Parameter.empty or isinstance(kind, str):
-        return lambda value: value
-    adapter = TypeAdapter(kind)
-
-    def convert(value: Any) -> Any:
+    cls = type(message)
+    if iris_pickle.is_pickle_class(cls):
+        return iris_pickle.write_pickle(message)
+    if isinstance(message, _Message) and dataclasses.is_dataclass(cls):
+        fields = {name: value for name, value in vars(message).items() if name != "_iris_id"}
+        return Envelope(type_name(cls), _json_of(message, fields))
+    if isinstance(message, BaseModel):
         try:
-            return adapter.validate_python(value)
-        except ValidationError:
-            return value
+            return Envelope(type_name(cls), message.model_dump_json())
+        except PydanticSerializationError:
+            raise BadRequest(unwritable.unwritable(message)) from None
+    if persistent.is_message_class(cls):
+        return Envelope(type_name(cls), _json_of(message, persistent.message_fields(message)))
+    written = to_envelope(message) if isinstance(message, IrisObject) else None
+    if written is None:
+        raise BadRequest(unwritable.unwritable(message))
+    return written
 
-    return convert
+
+def _json_of(message: Any, fields: Mapping[str, Any]) -> str:
+    try:
+        return to_json(fields).decode()
+    except PydanticSerializationError:
+        raise BadRequest(unwritable.unwritable(message)) from None
 
 
 def is_message_type(value: Any) -> bool:
     """Tell whether ``value`` is a message class that somebody wrote, and not one of iop's bases."""
-    return (
-        isinstance(value, type)
-        and issubclass(value, _MESSAGE_BASES)
-        and not value.__module__.startswith("iop")
-        and value is not messages.WattbusMessage
-    )
+    if not isinstance(value, type) or value.__module__.partition(".")[0] == "iop":
+        return False
+    if issubclass(value, _MESSAGE_BASES):
+        return value is not messages.WattbusMessage
+    return persistent.is_message_class(value)
 
 
 def type_name(cls: type) -> str:
@@ -180,73 +264,11 @@ def type_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
-def parse(cls: type, body: Any) -> Any:
-    """Build a message of type ``cls`` from a JSON text or from the object it stands for."""
-    fields = _object_of(body)
-    if issubclass(cls, BaseModel):
-        _refuse_unknown(cls.__name__, fields, _pydantic_fields(cls))
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            raise BadRequest(_validation_sentence(cls.__name__, error)) from None
-    return _parse_dataclass(cls, fields)
-
-
-def _object_of(body: Any) -> dict[str, Any]:
-    if isinstance(body, str | bytes):
-        if len(body) > LARGEST_BODY:
-            raise BadRequest(f"the body has {len(body):,} characters: at most {LARGEST_BODY:,} are accepted.")
-        try:
-            body = json.loads(body or "{}", parse_constant=_no_constant)
-        except RecursionError:
-            raise BadRequest("the body is nested too deeply: send a flatter JSON object.") from None
-        except ValueError as error:
-            raise BadRequest(
-                f'the body is not JSON ({error}): send an object such as {{"inputs": "text"}}.'
-            ) from None
-    if body is None:
-        return {}
-    if not isinstance(body, dict):
-        raise BadRequest(f"the body is a {type(body).__name__}: a JSON object of fields is needed.")
-    return body
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _pydantic_fields(cls: type[BaseModel]) -> list[str] | None:
-    return None if cls.model_config.get("extra") == "allow" else list(cls.model_fields)
-
-
-def _refuse_unknown(type_name_: str, fields: dict[str, Any], known: list[str] | None) -> None:
-    if known is None:
-        return
-    for name in fields:
-        if name not in known:
-            raise BadRequest(f"{type_name_}: {unknown_name_sentence('field', name, known)}")
-
-
-def _validation_sentence(type_name_: str, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the body"
-    shown = "" if first["type"] == "missing" else f" (it is {str(first.get('input'))[:80]!r})"
-    return f"{type_name_}: field {where!r}: {first['msg'].removeprefix('Value error, ')}{shown}."
-
-
-def _parse_dataclass(cls: type, fields: dict[str, Any]) -> Any:
-    from iop.messages.serialization import dataclass_from_dict
-
-    if not dataclasses.is_dataclass(cls):
-        raise BadRequest(f"{type_name(cls)} is no dataclass: decorate the message class with @dataclass.")
-    declared = [field.name for field in dataclasses.fields(cls)]
-    # A message without fields takes any key: that is how free keywords travel in the seed.
-    _refuse_unknown(cls.__name__, fields, declared or None)
-    for field in dataclasses.fields(cls):
-        needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if needed and field.name not in fields:
-            raise BadRequest(f"{cls.__name__}: field {field.name!r} is missing.")
-    return dataclass_from_dict(cls, fields)
+def handler_keys(cls: type) -> tuple[str, ...]:
+    """Return the names under which a dispatch table may have a handler for the class."""
+    if issubclass(cls, IrisObject):
+        return (type_name(cls), cls.CLASSNAME)
+    return (type_name(cls),)
 
 
 def sealed(cls: type | None, text: str, vault: Vault) -> str:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
+from wattbus import killpoints
 from wattbus.errors import StoreError
-from wattbus.store.rows import Attempt, Body, Claimed, Event, Header
+from wattbus.store.depths import Depths
+from wattbus.store.line import Line
+from wattbus.store.rows import Attempt, Body, Claimed, Event, Header, ProcessRow
 from wattbus.store.statements import Statements
 from wattbus.store.tables import Outcome, Status
 from wattbus.store.writer import Unit
@@ -25,6 +27,26 @@ LEASE_SECONDS = 30.0
 _LEASE_US = int(LEASE_SECONDS * 1e6)
 _RUNNING = Outcome.RUNNING.value
 _QUEUED, _DELIVERED = Status.QUEUED.value, Status.DELIVERED.value
+
+
+class SteadyClock(Protocol):
+    """The two times that rows carry."""
+
+    def now_us(self) -> int:
+        """The time of day."""
+
+    def steady_us(self) -> int:
+        """The time of day when this process began, plus what has passed: no jump of the clock moves a lease."""
+
+
+class Grabbing(Protocol):
+    """A claim that does not wait; see :class:`wattbus.store.units.Grab`."""
+
+    queue: str
+    job: str
+    message_id: int | None
+    count: int
+    claimed: list[Claimed]
 
 
 class LeaseLost(StoreError):
@@ -52,11 +74,38 @@ class Slot:
         return self.claimed
 
 
+class Intake:
+    """Messages of one queue that are claimed ahead for its workers, where these are fast.
+
+    A commit costs the same for one message as for fifty. So a message that is accepted while all workers are busy for
+    a fraction of a millisecond is handed to the item with the same commit, and waits here for the next worker.
+    """
+
+    __slots__ = ("coming", "limit", "ready")
+
+    def __init__(self) -> None:
+        self.limit = 0  # how many may wait here; 0: none, each worker asks for its next message
+        self.coming = 0  # in the commit that is being made
+        self.ready: deque[Claimed] = deque()
+
+    @property
+    def room(self) -> int:
+        return max(0, self.limit - len(self.ready) - self.coming)
+
+
 def closed_gate() -> threading.Lock:
     """Return a lock that is taken: the cheapest thing that one thread waits at and another opens."""
     gate = threading.Lock()
     gate.acquire()
     return gate
+
+
+class InProgress(StoreError):
+    """A transaction of a connection that was lost is not decided yet."""
+
+
+class ProcessChanged(StoreError):
+    """Another worker has gone on with the process: this attempt must be made again."""
 
 
 class Batch:
@@ -66,26 +115,44 @@ class Batch:
         "asked",
         "attempt_ends",
         "bodies",
+        "changed_processes",
         "cursor",
+        "depths",
+        "dropped_timers",
+        "due",
+        "ended_processes",
         "energy",
         "events",
         "filled",
+        "grabs",
         "headers",
         "message_ends",
         "new_id",
+        "new_processes",
         "now_us",
         "opened",
+        "replies",
         "run",
         "settled",
         "statements",
+        "steady_us",
         "texts",
     )
 
-    def __init__(self, cursor: Any, statements: Statements, new_id: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        cursor: Any,
+        statements: Statements,
+        new_id: Callable[[], int],
+        now_us: int,
+        steady_us: int,
+        depths: Depths,
+    ) -> None:
         self.cursor = cursor
+        self.depths = depths
         self.statements = statements
         self.new_id = new_id
-        self.now_us = time.time_ns() // 1000
+        self.now_us, self.steady_us = now_us, steady_us
         self.headers: list[Header] = []
         self.bodies: list[Body] = []
         self.opened: list[Attempt] = []
@@ -97,10 +164,19 @@ class Batch:
         self.run: list[Callable[[Any], None]] = []
         self.asked: set[str] = set()  # queues that a worker asks for work
         self.filled: set[str] = set()  # queues in which a message may have become ready
+        self.new_processes: list[ProcessRow] = []
+        self.changed_processes: list[ProcessRow] = []
+        self.ended_processes: list[tuple[int, int]] = []
+        self.dropped_timers: list[tuple[str, int, int]] = []
+        self.replies: list[tuple[int, int]] = []
+        self.grabs: list[Grabbing] = []
+        self.due: list[tuple[int, str]] = []  # when a message of a queue may be handed out, steady time
         self.texts: list[str | None] = []  # of each header, the body's text where it comes with it
 
     def add_message(self, header: Header, body: Body | None) -> None:
         """Write a header, and its body unless the body is there already."""
+        if self.depths.watched and header.status == _QUEUED:
+            self.depths.move(header, 1)
         self.headers.append(header)
         self.texts.append(None if body is None else body.json)
         if body is not None:
@@ -110,13 +186,22 @@ class Batch:
 class StoreTransactions:
     """Runs batches on one connection of the engine."""
 
-    def __init__(self, engine: Engine, instance: str) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        instance: str,
+        clock: SteadyClock,
+        on_due: Callable[[list[tuple[int, str]]], None],
+    ) -> None:
+        self._engine, self._clock, self._on_due = engine, clock, on_due
         self._statements = Statements(engine.dialect)
         self._sqlite = engine.dialect.name == "sqlite"
         self._connection = engine.raw_connection()
         self._cursor = self._connection.cursor()
         self._slots: dict[str, deque[Slot]] = {}
+        self._intakes: dict[str, Intake] = {}
+        self.depths = Depths(alone=engine.dialect.name == "sqlite")
+        self._leaving: dict[str, int] = {}  # how many of those that ask next at a queue are to go home
         self._instance = instance
         self._closed = False
         self._ids: deque[int] = deque()
@@ -124,12 +209,19 @@ class StoreTransactions:
         # other process can fill them.
         self._empty: set[str] = set()
         self.errors = _driver_errors(engine)
+        self._line = Line()
+        self._xid = ""
+        self._in_doubt: list[tuple[str, list[Claimed]]] = []
+        self._unheld: deque[Claimed] = deque()
+        #: The newest message that is in the store by this process; None where others write it as well.
+        self.newest_id: int | None = None
         if self._sqlite:
             self._begin()
             self._next_id = int(
                 self._cursor.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0]
             )
             self._connection.driver_connection.commit()  # type: ignore[union-attr]
+            self.newest_id = self._next_id
 
     @property
     def statements(self) -> Statements:
@@ -139,9 +231,26 @@ class StoreTransactions:
         """Register a worker; called while a batch is built, so under the writer's turn."""
         if self._closed:
             slot.give(None)
+        elif not slot.registered and self._leaving.get(slot.queue):
+            self._leaving[slot.queue] -= 1
+            slot.registered = True
+            slot.give(None)
+        elif (intake := self._intakes.get(slot.queue)) is not None and intake.ready:
+            slot.give(intake.ready.popleft())
         elif not slot.registered:
             slot.registered = True
             self._slots.setdefault(slot.queue, deque()).append(slot)
+
+    def intake(self, queue: str) -> Intake:
+        """Return where messages of a queue wait that are claimed ahead."""
+        intake = self._intakes.get(queue)
+        if intake is None:
+            intake = self._intakes.setdefault(queue, Intake())
+        return intake
+
+    def intake_queues(self) -> list[str]:
+        """Return the queues that have had an intake."""
+        return list(self._intakes)
 
     def queues_waited_for(self) -> list[str]:
         """Return the queues that have an idle worker."""
@@ -150,29 +259,69 @@ class StoreTransactions:
     def commit(self, units: list[Unit]) -> None:
         """Apply all units in one transaction; with nothing applied if one of them cannot be."""
         given: list[tuple[Slot, Claimed]] = []
+        ahead: list[tuple[Intake, Claimed]] = []
+        committing = False
         try:
             self._begin()
+            self.depths.begin()
             if not self._sqlite:
                 self._draw_ids(sum(unit.new_messages for unit in units))
-            batch = Batch(self._cursor, self._statements, self._new_id)
+            batch = Batch(
+                self._cursor, self._statements, self._new_id, self._clock.now_us(), self._clock.steady_us(),
+                self.depths,
+            )  # fmt: skip
             for unit in units:
                 unit.apply(batch)
-            self._hand_over(batch, given)
+            self._hand_over(batch, given, ahead)
             self._flush(batch)
             for queue in (batch.asked | batch.filled) - self._empty:
-                if self._slots.get(queue):
-                    self._claim(batch, queue, given)
+                if self._slots.get(queue) or self._room(queue):
+                    self._claim(batch, queue, given, ahead)
+            for grab in batch.grabs:
+                self._grab(batch, grab)
             if batch.opened:
                 self._statements.insert_attempt.run_many(self._cursor, batch.opened)
+            if killpoints.ARMED:
+                _pass_kill_points(batch, "before-commit")
+            if not self._sqlite and not self._xid:
+                self._cursor.execute("SELECT coalesce(pg_current_xact_id_if_assigned()::text, '')")
+                self._xid = self._cursor.fetchall()[0][0]
+            committing = bool(self._xid)
             self._connection.driver_connection.commit()  # type: ignore[union-attr]
+            if killpoints.ARMED:
+                _pass_kill_points(batch, "after-commit")
         except self.errors:
-            self._connection.driver_connection.rollback()  # type: ignore[union-attr]
-            self._empty.clear()
-            for slot, _ in reversed(given):
-                self._slots[slot.queue].appendleft(slot)
-            raise
+            if not (committing and self._was_committed([claimed for _, claimed in (*given, *ahead)])):
+                self._roll_back()
+                self._empty.clear()
+                for slot, _ in reversed(given):
+                    self._slots[slot.queue].appendleft(slot)
+                for intake, _ in ahead:
+                    intake.coming = 0
+                raise
+        if self._sqlite and batch.headers:
+            self.newest_id = self._next_id
+        for intake, claimed in ahead:
+            intake.coming = 0
+            intake.ready.append(claimed)
+        if self.depths.watched:
+            self.depths.settle()
+        if batch.due:
+            self._on_due(batch.due)
         for slot, claimed in given:
             slot.give(claimed)
+
+    def close_queue(self, queue: str, count: int | None = None) -> None:
+        """Send the idle workers of one queue home, all or ``count``; called under the writer's turn.
+
+        Where fewer are idle, the next that ask are sent home as well: they may be on their way.
+        """
+        slots = self._slots.get(queue, deque())
+        idle = len(slots) if count is None else min(count, len(slots))
+        for _ in range(idle):
+            slots.popleft().give(None)
+        if count is not None and count > idle:
+            self._leaving[queue] = self._leaving.get(queue, 0) + count - idle
 
     def close_queues(self) -> None:
         """Send every waiting worker home, and every one that asks from now on; called under the writer's turn."""
@@ -189,6 +338,63 @@ class StoreTransactions:
         if self._sqlite:
             # A read that upgrades to a write fails at once in spite of a busy timeout: take the lock first.
             self._cursor.execute("BEGIN IMMEDIATE")
+        elif self._is_lost():
+            self._line.try_again(self._connect_again)
+            self._resolve_doubts()
+
+    def _roll_back(self) -> None:
+        if not self._is_lost():
+            self._connection.driver_connection.rollback()  # type: ignore[union-attr]
+
+    # -- a database that was away ------------------------------------------------------------------------------
+
+    def _is_lost(self) -> bool:
+        connection: Any = self._connection.driver_connection
+        return not self._sqlite and (connection is None or bool(connection.closed))
+
+    def _connect_again(self) -> None:
+        if self._connection.is_valid:
+            self._connection.invalidate()
+        self._connection = self._engine.raw_connection()
+        self._cursor = self._connection.cursor()
+
+    def _was_committed(self, claimed: list[Claimed]) -> bool:
+        """Tell whether the transaction whose commit got no answer is in the database: the database knows.
+
+        Where it cannot be asked soon, what was claimed in it is remembered, since nobody holds it.
+        """
+        if not self._is_lost():
+            return False
+        try:
+            self._line.insist(self._connect_again)
+            return self._line.insist(lambda: self._ended_well(self._xid))
+        except self.errors:
+            self._in_doubt.append((self._xid, claimed))
+            return False
+
+    def _resolve_doubts(self) -> None:
+        """Put back what was claimed in transactions of which nobody knew whether they were committed."""
+        while self._in_doubt:
+            xid, claimed = self._in_doubt[0]
+            if self._ended_well(xid):
+                self._unheld.extend(claimed)
+            del self._in_doubt[0]
+
+    def hold_no_more(self, claimed: Claimed) -> None:
+        """Note that a message is claimed in the database and in nobody's hands."""
+        self._unheld.append(claimed)
+
+    def take_unheld(self) -> list[Claimed]:
+        """Return what is claimed and in nobody's hands; from now on it is the caller's to put back."""
+        return [self._unheld.popleft() for _ in range(len(self._unheld))]
+
+    def _ended_well(self, xid: str) -> bool:
+        self._cursor.execute("SELECT pg_xact_status(%s::xid8)", (xid,))
+        status = self._cursor.fetchall()[0][0]
+        self._connection.driver_connection.commit()  # type: ignore[union-attr]
+        if status == "in progress":
+            raise InProgress("the database is still busy with what it did when it was lost.")
+        return bool(status == "committed")
 
     def _new_id(self) -> int:
         if self._sqlite:
@@ -199,11 +405,22 @@ class StoreTransactions:
     def _draw_ids(self, count: int) -> None:
         """Take the ids of a batch from the sequence; none is kept for later, or order would not be that of time."""
         self._ids.clear()
-        if count:
-            self._cursor.execute("SELECT nextval('message_ids') FROM generate_series(1, %s)", (count,))
-            self._ids.extend(row[0] for row in self._cursor.fetchall())
+        self._xid = ""
+        if not count:
+            return
+        # With it the number of the transaction: should the answer to its commit be lost, the database is asked by it.
+        self._cursor.execute(_BEGIN_SQL, (count,))
+        rows = self._cursor.fetchall()
+        self._xid = rows[0][0]
+        self._ids.extend(row[1] for row in rows[1:])
 
-    def _hand_over(self, batch: Batch, given: list[tuple[Slot, Claimed]]) -> None:
+    def _room(self, queue: str) -> int:
+        intake = self._intakes.get(queue)
+        return 0 if intake is None else intake.room
+
+    def _hand_over(
+        self, batch: Batch, given: list[tuple[Slot, Claimed]], ahead: list[tuple[Intake, Claimed]]
+    ) -> None:
         """Give new messages of empty queues to waiting workers: accepted and claimed in one write."""
         self._empty -= batch.filled
         for index, header in enumerate(batch.headers):
@@ -211,24 +428,46 @@ class StoreTransactions:
                 continue
             queue = header.target_queue
             slots = self._slots.get(queue)
-            if not slots or queue not in self._empty or header.not_before_us:
+            intake = None if slots else self._intakes.get(queue)
+            taken = slots or (intake is not None and intake.room)
+            if not taken or queue not in self._empty or header.not_before_us:
                 self._empty.discard(queue)
                 batch.filled.add(queue)
                 continue
             header = header._replace(status=_DELIVERED, attempts=1)
             batch.headers[index] = header
-            self._give(batch, given, slots.popleft(), header, batch.texts[index])
+            if slots:
+                self._give(batch, given, slots.popleft(), header, batch.texts[index])
+            elif intake is not None:
+                self._keep_ready(batch, ahead, intake, header, batch.texts[index])
 
     def _give(
         self, batch: Batch, given: list[tuple[Slot, Claimed]], slot: Slot, header: Header, text: str | None
     ) -> None:
-        given.append((slot, Claimed(header, text, header.attempts, batch.now_us)))
+        given.append((slot, self._open(batch, slot.job, header, text)))
+
+    def _keep_ready(
+        self,
+        batch: Batch,
+        ahead: list[tuple[Intake, Claimed]],
+        intake: Intake,
+        header: Header,
+        text: str | None,
+    ) -> None:
+        intake.coming += 1
+        ahead.append((intake, self._open(batch, header.target_queue, header, text)))
+
+    def _open(self, batch: Batch, job: str, header: Header, text: str | None) -> Claimed:
+        """Open an attempt."""
+        if self.depths.watched:
+            self.depths.move(header, -1)
         batch.opened.append(
             Attempt(
-                header.id, header.attempts, header.target_item, slot.job, self._instance, batch.now_us,
-                batch.now_us + _LEASE_US, None, None, _RUNNING, None,
+                header.id, header.attempts, header.target_item, job, self._instance, batch.now_us,
+                batch.steady_us + _LEASE_US, None, None, _RUNNING, None,
             )
         )  # fmt: skip
+        return Claimed(header, text, header.attempts, batch.now_us)
 
     def _flush(self, batch: Batch) -> None:
         run, cursor = self._statements, self._cursor
@@ -244,6 +483,12 @@ class StoreTransactions:
             )
         if batch.message_ends:
             run.end_message.run_many(cursor, batch.message_ends)
+        if batch.new_processes:
+            run.insert_process.run_many(cursor, batch.new_processes)
+        self._change_processes(batch)
+        for reply in batch.replies:
+            if run.reply_early.run(cursor, reply).rowcount != 1:
+                raise StoreError("the request has an answer already.")
         if batch.energy:
             run.insert_energy.run_many(cursor, batch.energy)
         if batch.settled and run.settle_energy.run_many(cursor, batch.settled) != len(batch.settled):
@@ -253,15 +498,76 @@ class StoreTransactions:
         for step in batch.run:
             step(cursor)
 
-    def _claim(self, batch: Batch, queue: str, given: list[tuple[Slot, Claimed]]) -> None:
-        slots = self._slots[queue]
-        rows = self._statements.claim.run(self._cursor, (queue, batch.now_us, len(slots))).fetchall()
+    def _change_processes(self, batch: Batch) -> None:
+        run, cursor = self._statements, self._cursor
+        changed = [(row.message_id, *row[2:]) for row in batch.changed_processes]
+        if changed and run.change_process.run_many(cursor, changed) != len(changed):
+            raise ProcessChanged(
+                "another worker has gone on with this process: the message is handled again."
+            )
+        ended = batch.ended_processes
+        if ended and run.end_process.run_many(cursor, ended) != len(ended):
+            raise ProcessChanged(
+                "another worker has gone on with this process: the message is handled again."
+            )
+        if batch.dropped_timers:
+            run.drop_timers.run_many(cursor, batch.dropped_timers)
+
+    def _grab(self, batch: Batch, grab: Grabbing) -> None:
+        grab.claimed.clear()
+        if grab.message_id is not None:
+            rows = self._statements.take.run(self._cursor, (grab.message_id,)).fetchall()
+        else:
+            values = (grab.queue, batch.steady_us, grab.count)
+            rows = self._statements.claim.run(self._cursor, values).fetchall()
+            rows.sort(key=lambda row: (row[_PRIORITY], row[_ID]))
+        for row in rows:
+            grab.claimed.append(self._open(batch, grab.job, Header._make(row[:-1]), row[-1]))
+
+    def _claim(
+        self,
+        batch: Batch,
+        queue: str,
+        given: list[tuple[Slot, Claimed]],
+        ahead: list[tuple[Intake, Claimed]],
+    ) -> None:
+        slots = self._slots.get(queue, ())
+        count = len(slots) + self._room(queue)
+        rows = self._statements.claim.run(self._cursor, (queue, batch.steady_us, count)).fetchall()
         # RETURNING promises no order.
         rows.sort(key=lambda row: (row[_PRIORITY], row[_ID]))
-        if len(rows) < len(slots) and self._sqlite:
+        if len(rows) < count and self._sqlite:
             self._empty.add(queue)
         for row in rows:
-            self._give(batch, given, slots.popleft(), Header._make(row[:-1]), row[-1])
+            header = Header._make(row[:-1])
+            if slots:
+                self._give(batch, given, slots.popleft(), header, row[-1])
+            else:
+                self._keep_ready(batch, ahead, self._intakes[queue], header, row[-1])
+
+
+_BEGIN_SQL = (
+    "SELECT pg_current_xact_id()::text, NULL::bigint UNION ALL "
+    "SELECT NULL, nextval('message_ids') FROM generate_series(1, %s)"
+)
+
+
+def _pass_kill_points(batch: Batch, when: str) -> None:
+    """Name what the commit holds, for the fault tests."""
+    if any(header.type == "Request" for header in batch.headers):
+        killpoints.reached(f"accept.{when}")
+    if batch.opened:
+        killpoints.reached(f"claim.{when}")
+    if batch.attempt_ends:
+        killpoints.reached(f"deliver.{when}")
+    if batch.new_processes or batch.changed_processes:
+        killpoints.reached(f"defer.{when}")
+    if batch.ended_processes:
+        killpoints.reached(f"complete.{when}")
+    if batch.replies:
+        killpoints.reached(f"reply.{when}")
+    if batch.settled:
+        killpoints.reached(f"settle.{when}")
 
 
 _ID = Header._fields.index("id")

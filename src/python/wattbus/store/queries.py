@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, Select, case, func, select
 
 from wattbus.energy.record import EnergyRecord, IntervalRecord, Tier
+from wattbus.store.filters import MessageFilter
 from wattbus.store.rows import Header, energy_record
-from wattbus.store.tables import energy, energy_intervals, event_log, instances, messages
+from wattbus.store.tables import Status, bodies, energy, energy_intervals, event_log, instances, messages
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,14 @@ class EventLine:
     source_class: str | None
     source_method: str | None
     text: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """When a production started, and when it stopped; None while it runs, or where it died."""
+
+    started_us: int
+    stopped_us: int | None
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,9 @@ def list_messages(
     status: str | None = None,
     session_id: int | None = None,
     before_id: int | None = None,
+    which: MessageFilter | None = None,
 ) -> list[Header]:
-    """Return the newest messages first."""
+    """Return the newest messages first; ``before_id``, the last id of a page, gives the next one."""
     query = select(messages).order_by(messages.c.id.desc()).limit(limit)
     if item is not None:
         query = query.where((messages.c.target_item == item) | (messages.c.source_item == item))
@@ -78,8 +89,44 @@ def list_messages(
         query = query.where(messages.c.session_id == session_id)
     if before_id is not None:
         query = query.where(messages.c.id < before_id)
+    if which is not None:
+        query = query.where(*which.conditions(engine.dialect.name))
     with engine.connect() as connection:
         return [Header._make(row) for row in connection.execute(query)]
+
+
+def message_header(engine: Engine, message_id: int) -> Header | None:
+    """Return the header of a message."""
+    with engine.connect() as connection:
+        row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
+    return None if row is None else Header._make(row)
+
+
+def message_body(engine: Engine, folder: Path, body_id: int | None) -> str | None:
+    """Return a body as JSON text: from its row, or from its file in ``folder``."""
+    if body_id is None:
+        return None
+    with engine.connect() as connection:
+        row = connection.execute(select(bodies.c.json, bodies.c.sha256).where(bodies.c.id == body_id)).first()
+    if row is None:
+        return None
+    return str(row.json) if row.json is not None else (folder / row.sha256).read_text()
+
+
+def count_messages(engine: Engine, which: MessageFilter, *, most: int = 10_000) -> int:
+    """Return how many messages a filter finds, counted no further than ``most``."""
+    found = select(messages.c.id).where(*which.conditions(engine.dialect.name)).limit(most).subquery()
+    with engine.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
+
+
+def count_unsearched(engine: Engine, which: MessageFilter) -> int:
+    """Return how many messages that would fit have a body which lies out of line and was not looked into."""
+    if not which.searches_bodies:
+        return 0
+    with engine.connect() as connection:
+        query = select(func.count()).select_from(messages).where(*which.unsearched())
+        return int(connection.execute(query).scalar_one())
 
 
 def list_events(
@@ -174,3 +221,30 @@ def production_name(engine: Engine) -> str | None:
             select(instances.c.production).order_by(instances.c.started_us.desc()).limit(1)
         ).scalar()
     return None if name is None else str(name)
+
+
+def last_runs(engine: Engine) -> dict[str, Run]:
+    """Return when each production last ran on this store."""
+    query = select(instances.c.production, instances.c.started_us, instances.c.stopped_us).order_by(
+        instances.c.started_us
+    )
+    with engine.connect() as connection:
+        return {name: Run(started, stopped) for name, started, stopped in connection.execute(query)}
+
+
+def queued(engine: Engine) -> dict[str, int]:
+    """Return how many messages wait in each queue."""
+    query = (
+        select(messages.c.target_queue, func.count())
+        .where(messages.c.status == Status.QUEUED.value)
+        .group_by(messages.c.target_queue)
+    )
+    with engine.connect() as connection:
+        return {queue: count for queue, count in connection.execute(query)}
+
+
+def events_after(engine: Engine, since_id: int, limit: int = 1000) -> list[EventLine]:
+    """Return the lines of the event log after one, the oldest first."""
+    query = select(event_log).where(event_log.c.id > since_id).order_by(event_log.c.id).limit(limit)
+    with engine.connect() as connection:
+        return [EventLine(*row) for row in connection.execute(query)]

@@ -70,6 +70,18 @@ class Attempt(NamedTuple):
     detail: str | None
 
 
+class ProcessRow(NamedTuple):
+    """A process that waits for responses; see :data:`wattbus.store.tables.processes`."""
+
+    message_id: int
+    item: str
+    version: int
+    waiting: int
+    response_class: str
+    response_json: str | None
+    properties: str
+
+
 class Event(NamedTuple):
     """One line of the event log; its id is given by the store."""
 

@@ -11,12 +11,24 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Table, bindparam, insert, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
 
-from wattbus.store.tables import attempts, bodies, energy, energy_intervals, event_log, messages
+from wattbus.store.tables import attempts, bodies, energy, energy_intervals, event_log, messages, processes
 
 _ROWS_A_STATEMENT = 64
 
@@ -72,6 +84,9 @@ class Insert:
     def run_many(self, cursor: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert the rows."""
         count = len(rows)
+        if count == 1:
+            self._run_one(cursor, rows[0])
+            return
         columns = list(zip(*rows, strict=True))
         for index in self._booleans:
             columns[index] = tuple(map(int, columns[index]))
@@ -83,6 +98,17 @@ class Insert:
             text = self._texts.get((given, size)) or self._text(given, size)
             cursor.execute(text, tuple(chain.from_iterable(cells[start : start + size])))
             start += size
+
+    def _run_one(self, cursor: Any, row: tuple[Any, ...]) -> None:
+        """Insert one row, as when a single client waits: turning rows into columns would be most of the work."""
+        given = tuple([index for index, value in enumerate(row) if value is not None])
+        text = self._texts.get((given, 1)) or self._text(given, 1)
+        if self._booleans:
+            cursor.execute(
+                text, [+value if type(value) is bool else value for value in row if value is not None]
+            )
+        else:
+            cursor.execute(text, [value for value in row if value is not None])
 
     def _text(self, given: tuple[int, ...], size: int) -> str:
         row = [self._names[index] for index in given]
@@ -123,7 +149,14 @@ class Statements:
         )
 
         self.message_by_idempotency_key = prepared(
-            select(messages.c.id).where(messages.c.idempotency_key == bindparam("key")), "key"
+            select(
+                messages.c.id,
+                messages.c.target_item,
+                messages.c.body_class,
+                messages.c.body_id,
+                select(bodies.c.sha256).where(bodies.c.id == messages.c.body_id).scalar_subquery(),
+            ).where(messages.c.idempotency_key == bindparam("key")),
+            "key",
         )
 
         ready = (
@@ -149,6 +182,17 @@ class Statements:
             "count",
         )
 
+        one = select(messages.c.id).where(messages.c.id == bindparam("of_id"), messages.c.status == queued)
+        if dialect.name == "postgresql":
+            one = one.with_for_update(skip_locked=True)
+        self.take = prepared(
+            update(messages)
+            .where(messages.c.id.in_(one))
+            .values(status=delivered, attempts=messages.c.attempts + literal_column("1"))
+            .returning(*messages.c, body.label("json")),
+            "of_id",
+        )
+
         # The fence: an attempt that is not running any more cannot end.
         self.end_attempt = prepared(
             update(attempts)
@@ -162,12 +206,26 @@ class Statements:
                 ended_us=bindparam("ended_us_"),
                 duration_seconds=bindparam("duration_"),
                 detail=bindparam("detail_"),
+                job=bindparam("job_"),
             ),
             "of_message",
             "of_number",
             "outcome_",
             "ended_us_",
             "duration_",
+            "detail_",
+            "job_",
+        )
+        self.mark_begun = prepared(
+            update(attempts)
+            .where(
+                attempts.c.message_id == bindparam("of_message"),
+                attempts.c.number == bindparam("of_number"),
+                attempts.c.outcome == running,
+            )
+            .values(detail=bindparam("detail_")),
+            "of_message",
+            "of_number",
             "detail_",
         )
         self.end_message = prepared(
@@ -177,8 +235,14 @@ class Statements:
                 status=bindparam("status_"),
                 is_error=bindparam("is_error_"),
                 error_status=bindparam("error_status_"),
-                corresponding_id=bindparam("response_id"),
+                # A process may have replied before its end, and a response keeps the request that it answers.
+                corresponding_id=func.coalesce(
+                    bindparam("response_id", type_=BigInteger), messages.c.corresponding_id
+                ),
                 time_processed_us=bindparam("processed_us_"),
+                not_before_us=func.coalesce(
+                    bindparam("not_before_us_", type_=BigInteger), messages.c.not_before_us
+                ),
             ),
             "of_id",
             "status_",
@@ -186,6 +250,57 @@ class Statements:
             "error_status_",
             "response_id",
             "processed_us_",
+            "not_before_us_",
+        )
+        self.reply_early = prepared(
+            update(messages)
+            .where(messages.c.id == bindparam("of_id"), messages.c.corresponding_id.is_(None))
+            .values(corresponding_id=bindparam("response_id")),
+            "of_id",
+            "response_id",
+        )
+        self.depth = prepared(
+            select(func.count())
+            .select_from(messages)
+            .where(
+                messages.c.target_queue == bindparam("queue"),
+                messages.c.status == queued,
+                messages.c.type == literal_column("'Request'"),
+            ),
+            "queue",
+        )
+        self.insert_process = insert_into(processes, processes.c.keys())
+        state = [name for name in processes.c.keys() if name not in ("message_id", "item")]
+        self.change_process = prepared(
+            update(processes)
+            .where(
+                processes.c.message_id == bindparam("of_id"),
+                processes.c.version == bindparam("version_") - literal_column("1"),
+            )
+            .values({name: bindparam(f"{name}_") for name in state}),
+            "of_id",
+            *(f"{name}_" for name in state),
+        )
+        self.end_process = prepared(
+            delete(processes).where(
+                processes.c.message_id == bindparam("of_id"), processes.c.version == bindparam("before")
+            ),
+            "of_id",
+            "before",
+        )
+        # A timer that its process does not need any more.
+        self.drop_timers = prepared(
+            update(messages)
+            .where(
+                messages.c.target_queue == bindparam("queue"),
+                messages.c.status == queued,
+                messages.c.corresponding_id == bindparam("of_process"),
+                messages.c.body_class == literal_column("'Ens.AlarmResponse'"),
+            )
+            .values(status=literal_column("'Discarded'"), time_processed_us=bindparam("now_us_")),
+            "queue",
+            "of_process",
+            "now_us_",
         )
         self.renew_leases = prepared(
             update(attempts)

@@ -5,57 +5,89 @@ It is the queue as well: a message is a row before it is anything else, and no r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import heapq
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
+from wattbus import killpoints
+from wattbus.clock import SYSTEM, Clock
 from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Tier
+from wattbus.errors import StoreError, StoreFailed
 from wattbus.home import Home, write_durably
 from wattbus.store.batch import LEASE_SECONDS, Slot, StoreTransactions
-from wattbus.store.database import HomeLock, ensure_schema, open_engine, transaction
-from wattbus.store.rows import Claimed, Event, Header, energy_row
-from wattbus.store.tables import Outcome, Status, attempts, bodies, energy, instances, jobs, messages
-from wattbus.store.units import Acceptance, Delivery, Notes, Wait
-from wattbus.store.writer import Writer
+from wattbus.store.database import HomeLock, close_store, open_store, transaction
+from wattbus.store.moves import resumed_us
+from wattbus.store.rows import Claimed, Event, Header, ProcessRow, energy_row
+from wattbus.store.space import Space
+from wattbus.store.tables import (
+    Outcome,
+    Status,
+    attempts,
+    bodies,
+    energy,
+    instances,
+    jobs,
+    messages,
+    processes,
+)
+from wattbus.store.troubles import Troubles
+from wattbus.store.units import Acceptance, Delivery, Grab, Notes, Reply, Wait, unhandled
+from wattbus.store.writer import Unit, Writer
 
 #: Bodies longer than this lie in files, named by their sha256.
 INLINE_BODY_BYTES = 1_000_000
+#: What stands between an item and the number of a stream in the name of the stream's queue.
+STREAM = "::stream:"
+#: The detail of a running attempt that is known to be in a worker's hands.
+BEGUN = "begun"
+_NAP_SECONDS = 1.0
+_LOOK_SECONDS = 0.1  # where other processes may fill a queue
 
 
 class Store:
     """Open for writing by one process (SQLite) or by several (PostgreSQL)."""
 
-    def __init__(self, home: Home, url: str | None = None) -> None:
-        self.home = home
+    def __init__(
+        self, home: Home, url: str | None = None, *, clock: Clock = SYSTEM, poison_after: int = 3
+    ) -> None:
+        self.home, self.clock = home, clock
         self.shared = url is not None
+        self._poison_after = poison_after
+        self._steady_base_us = clock.now_us() - int(clock.monotonic() * 1e6)
         self.instance = uuid.uuid4().hex[:12]
         self._lock: HomeLock | None = HomeLock(home)
         try:
             home.tidy()
-            self.engine: Engine = open_engine(home, url)
-            ensure_schema(self.engine)
+            self.space = Space(home, kept=home.durable and not self.shared)
+            self.space.prepare()
+            self.engine: Engine = open_store(home, url, self._lock)
         except BaseException:
-            self._release()
+            self._release(opened=False)
             raise
-        self._transactions = StoreTransactions(self.engine, self.instance)
-        self._writer = Writer(self._transactions)
         self._due: list[tuple[int, str]] = []
-        self._stopping = threading.Event()
+        self._new_due: deque[tuple[int, str]] = deque()
+        self._transactions = StoreTransactions(self.engine, self.instance, self, self._add_due)
+        self._troubles = Troubles(self.engine.url, self.space, clock)
+        self._writer = Writer(self._transactions, self._troubles)
+        self._stopping, self._nudge = threading.Event(), threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="wattbus-keeper", daemon=True)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     def begin(self, production: str) -> None:
         """Register this process and take back what a dead one left behind."""
-        now = now_us()
+        now = self.now_us()
         row = {
             "id": self.instance, "production": production, "pid": os.getpid(), "host": socket.gethostname(),
             "status": "Running", "started_us": now, "heartbeat_us": now, "stopped_us": None,
@@ -63,66 +95,197 @@ class Store:
         with transaction(self.engine) as connection:
             connection.execute(insert(instances).values(row))
         self.recover()
-        with self.engine.connect() as connection:
-            delayed = select(messages.c.not_before_us, messages.c.target_queue).where(
-                messages.c.status == Status.QUEUED.value, messages.c.not_before_us > now
-            )
-            self._due = [(due, queue) for due, queue in connection.execute(delayed)]
-        heapq.heapify(self._due)
+        with transaction(self.engine) as connection:
+            if not self.shared:
+                connection.execute(
+                    update(messages)
+                    .where(messages.c.status == Status.QUEUED.value, messages.c.target_queue.contains(STREAM))
+                    .values(
+                        status=Status.ERROR.value, is_error=True, time_processed_us=now,
+                        error_status="the stream has ended with the process that served it: ask for it anew.",
+                    )
+                )  # fmt: skip
+            delayed = (messages.c.status == Status.QUEUED.value) & (messages.c.not_before_us > 0)
+            if not self.shared:
+                # A retry waits in the hands of its worker. That one is gone: it comes first again.
+                connection.execute(
+                    update(messages).where(delayed, messages.c.attempts > 0).values(not_before_us=0)
+                )
+            later = select(messages.c.not_before_us, messages.c.target_queue).where(delayed)
+            self._new_due.extend((due, queue) for due, queue in connection.execute(later))
+        self._mark()
         self._keeper.start()
 
     def close(self, status: str = "Stopped") -> None:
         """Commit what is waiting, say that this process has stopped, and let go."""
         self._stopping.set()
+        self._nudge.set()
         if self._keeper.is_alive():
             self._keeper.join()
-        self._writer.close()
-        with transaction(self.engine) as connection:
-            connection.execute(
-                update(instances)
-                .where(instances.c.id == self.instance)
-                .values(status=status, stopped_us=now_us())
-            )
-        self.engine.dispose()
-        self._release()
+        try:
+            for queue in self._transactions.intake_queues():
+                self.put_back(queue)
+            self._writer.close()
+            if self._writer.failure is None:
+                with transaction(self.engine) as connection:
+                    connection.execute(
+                        update(instances)
+                        .where(instances.c.id == self.instance)
+                        .values(status=status, stopped_us=self.now_us())
+                    )
+        except StoreError as error:
+            # What is left is taken back by the next start, as after a death.
+            sys.stderr.write(f"the store could not be closed in order: {error}\n")
+            self._writer.close()
+        finally:
+            self._release(opened=True)
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+    def _release(self, *, opened: bool) -> None:
+        """Let go; ``opened``: the store was in use until now."""
+        if self._lock is None:
+            return
+        if opened:
+            close_store(self.engine, self._lock)
+        self._lock.release()
+        self._lock = None
 
     # -- messages -----------------------------------------------------------------------------------------------
 
     def accept(self, acceptance: Acceptance) -> None:
         """Hand a message to the writer; ``acceptance.wait()`` returns its id when it is durable."""
-        self._writer.submit(acceptance)
+        if not self._refused(acceptance):
+            self._writer.submit(acceptance)
+
+    def _refused(self, acceptance: Acceptance) -> bool:
+        """Refuse a message from outside while the disk has no room to spare."""
+        refusal = self.space.refusal() if acceptance.is_first else None
+        if refusal is not None:
+            self._troubles.began(refusal)
+            acceptance.failed(refusal)
+        return refusal is not None
+
+    def submit(self, unit: Unit) -> None:
+        """Hand the writer a unit that it does not know by name, such as an action on stored messages."""
+        self._writer.submit(unit)
+
+    @property
+    def failure(self) -> StoreFailed | None:
+        """Return why this process stores nothing more; None: it does."""
+        return self._writer.failure
+
+    def limit_queue(self, queue: str) -> None:
+        """Count the requests of a queue from now on, so that a limit can be kept; once is enough."""
+        transactions = self._transactions
+        if transactions.depths.watches(queue):
+            return
+
+        def count(cursor: Any) -> None:
+            depth = transactions.statements.depth.run(cursor, (queue,)).fetchone()[0]
+            transactions.depths.watch(queue, depth, self.steady_us())
+
+        notes = Notes(run=count)
+        self._writer.submit(notes)
+        notes.wait()
 
     def accept_later(self, acceptance: Acceptance) -> None:
         """Hand a message to the writer's own thread: the caller, an event loop, is never held up by a disk."""
-        self._writer.submit_later(acceptance)
+        if not self._refused(acceptance):
+            self._writer.submit_later(acceptance)
 
     def prepare(self, header: Header, json: str | None, **callbacks: Any) -> Acceptance:
         """Make the unit that accepts a message; a large body is put in its file first."""
-        inline = json is None or len(json) <= INLINE_BODY_BYTES
-        if not inline:
-            assert json is not None
-            encoded = json.encode()
-            file = self.home.bodies / hashlib.sha256(encoded).hexdigest()
+        if json is None or len(json) <= INLINE_BODY_BYTES:
+            return Acceptance(header, json, **callbacks)
+        file = self.home.bodies / hashlib.sha256(json.encode()).hexdigest()
+
+        def keep_file() -> None:
             if not file.exists():
-                write_durably(file, encoded)
-        return Acceptance(header, json, inline=inline, **callbacks)
+                write_durably(file, json.encode())
+                if killpoints.ARMED:
+                    killpoints.reached("body.after-file")
+
+        keep_file()
+        # Asked once more inside the transaction: a purge may have removed the file of an equal body meanwhile.
+        return Acceptance(header, json, keep_file=keep_file, **callbacks)
 
     def next(self, queue: str, job: str, *after: Delivery) -> Claimed | None:
         """Make the deliveries durable, then wait for the next message of ``queue``; None: it was closed."""
+        intake = self._transactions.intake(queue)
+        if intake.ready:
+            with contextlib.suppress(IndexError):  # another worker was faster
+                claimed = intake.ready.popleft()
+                if len(intake.ready) * 2 < intake.limit:
+                    self._writer.submit_later(*after, Notes(asked=queue))
+                elif after:
+                    self._writer.submit_later(*after)
+                return claimed
         slot = Slot(queue, job)
         self._writer.submit(*after, Wait(self._transactions, slot))
         return slot.wait()
 
+    def claim_ahead(self, queue: str, limit: int) -> None:
+        """Let up to ``limit`` messages of a queue be claimed before a worker asks for them; 0 for none."""
+        if not self.shared:
+            self._transactions.intake(queue).limit = limit
+
+    def put_back(self, queue: str) -> int:
+        """Give back what was claimed ahead for workers that are gone, and return how many messages that were."""
+        intake = self._transactions.intake(queue)
+        intake.limit, count = 0, 0
+        while intake.ready:
+            with contextlib.suppress(IndexError):
+                self.give_back(intake.ready.popleft())
+                count += 1
+        if count:
+            self.flush()
+        return count
+
+    def give_back(self, claimed: Claimed) -> None:
+        """Put a claimed message back that nobody began with, as soon as the store takes it."""
+        self._writer.submit_later(unhandled(claimed, self._transactions.hold_no_more))
+
+    def begun(self, claimed: Claimed) -> None:
+        """Note durably that a message is in a worker's hands that was in others' before.
+
+        A message of a process that died may only have waited there. So the blame for a death falls on a first attempt,
+        or on one that is known to have begun: what waited behind a poison message is not taken for one.
+        """
+        statement = self._transactions.statements.mark_begun
+        values = (claimed.header.id, claimed.attempt, BEGUN)
+        notes = Notes(run=lambda cursor: statement.run(cursor, values))
+        self._writer.submit(notes)
+        notes.wait()
+
+    def take(self, message_id: int, queue: str, job: str) -> Claimed | None:
+        """Claim one given message; None: it is not in its queue any more."""
+        grab = Grab(queue, job, message_id=message_id)
+        self._writer.submit(grab)
+        return next(iter(grab.wait()), None)
+
+    def more(self, queue: str, job: str, count: int) -> list[Claimed]:
+        """Claim up to ``count`` messages that are ready, without waiting."""
+        grab = Grab(queue, job, count=count)
+        self._writer.submit(grab)
+        return grab.wait()
+
+    def reply(self, request_id: int, response: Acceptance) -> None:
+        """Make the answer to a request durable before the attempt on it ends."""
+        reply = Reply(request_id, response)
+        self._writer.submit(reply)
+        reply.wait()
+
+    def release(self, queue: str, count: int | None = None) -> None:
+        """Send the idle workers of one queue home, all of them or ``count``."""
+        # No transaction: workers can go home as well where the disk is full or the database is away.
+        with self._writer.turn():
+            self._transactions.close_queue(queue, count)
+
     def release_workers(self) -> None:
         """Send every idle worker home."""
-        notes = Notes(run=lambda _cursor: self._transactions.close_queues())
-        self._writer.submit_later(notes)
-        notes.wait()
+        for queue in self._transactions.intake_queues():
+            self.claim_ahead(queue, 0)
+        with self._writer.turn():
+            self._transactions.close_queues()
 
     def deliver(self, delivery: Delivery) -> None:
         """Hand the end of an attempt to the writer."""
@@ -145,6 +308,12 @@ class Store:
         with self.engine.connect() as connection:
             row = connection.execute(select(messages).where(messages.c.id == message_id)).first()
         return None if row is None else Header._make(row)
+
+    def process(self, message_id: int) -> ProcessRow | None:
+        """Return the process that handles a request, where it waits for responses."""
+        with self.engine.connect() as connection:
+            row = connection.execute(select(processes).where(processes.c.message_id == message_id)).first()
+        return None if row is None else ProcessRow._make(row)
 
     # -- notes --------------------------------------------------------------------------------------------------
 
@@ -180,7 +349,7 @@ class Store:
         with transaction(self.engine) as connection:
             made = connection.execute(
                 insert(jobs)
-                .values(instance=self.instance, item=item, started_us=now_us())
+                .values(instance=self.instance, item=item, started_us=self.now_us())
                 .returning(jobs.c.id)
             )
             return int(made.scalar_one())
@@ -188,7 +357,9 @@ class Store:
     def job_ready(self, job: int, error: str | None = None) -> None:
         """Note that the item is ready, or why it cannot be."""
         with transaction(self.engine) as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job).values(ready_us=now_us(), error=error))
+            connection.execute(
+                update(jobs).where(jobs.c.id == job).values(ready_us=self.now_us(), error=error)
+            )
 
     # -- keeping ------------------------------------------------------------------------------------------------
 
@@ -196,14 +367,16 @@ class Store:
         """Take back the messages of workers that are gone and return how many; each lost attempt is recorded."""
         lost = select(attempts).where(attempts.c.outcome == Outcome.RUNNING.value)
         if self.shared:
-            lost = lost.where(attempts.c.lease_until_us < now_us())
+            # Its own it knows to be alive: a machine that slept may renew them late.
+            lost = lost.where(
+                attempts.c.lease_until_us < self.steady_us(), attempts.c.instance != self.instance
+            )
         else:
             lost = lost.where(attempts.c.instance != self.instance)
         with transaction(self.engine) as connection:
-            rows = connection.execute(lost).all()
-            now = now_us()
+            rows = connection.execute(lost.order_by(attempts.c.message_id)).all()
             for row in rows:
-                _take_back(connection, row, now)
+                self._take_back(connection, row)
             if not self.shared:
                 connection.execute(
                     update(energy)
@@ -215,62 +388,151 @@ class Store:
                 )
         return len(rows)
 
+    def _take_back(self, connection: Connection, row: Any) -> None:
+        blamed = row.number == 1 or row.detail == BEGUN
+        closed = connection.execute(
+            update(attempts)
+            .where(
+                attempts.c.message_id == row.message_id,
+                attempts.c.number == row.number,
+                attempts.c.outcome == Outcome.RUNNING.value,
+            )
+            .values(
+                outcome=(Outcome.WORKER_LOST if blamed else Outcome.PUT_BACK).value,
+                ended_us=max(row.started_us, min(self.now_us(), row.lease_until_us)),
+                detail="the process that ran it is gone" if blamed else "it waited in a process that is gone",
+            )
+        )
+        if closed.rowcount != 1:
+            return
+        again: dict[str, Any] = {"status": Status.QUEUED.value}
+        if blamed and self.is_poison(connection, row.message_id):
+            again = {"status": Status.SUSPENDED.value, "is_error": True, "error_status": self.poison_sentence}
+        connection.execute(
+            update(messages)
+            .where(messages.c.id == row.message_id, messages.c.status == Status.DELIVERED.value)
+            .values(**again)
+        )
+        lost = EnergyRecord(
+            message_id=row.message_id,
+            attempt=row.number,
+            item=row.item,
+            started_at_us=row.started_us,
+            duration_seconds=None,
+            tier=Tier.NONE,
+            status=EnergyStatus.NOT_MEASURED,
+            reason="the worker was lost: its start is known, its end is not",
+            partial=True,
+        )
+        connection.execute(insert(energy).values(dict(zip(energy.c.keys(), energy_row(lost), strict=True))))
+
+    def is_poison(self, connection: Connection, message_id: int, more: int = 0) -> bool:
+        """Tell whether the newest attempts on a message lost their workers, as many as the limit.
+
+        ``more`` losses are not in the store yet. What waited and was put back counts neither way, and a message that
+        somebody has resumed begins anew.
+        """
+        limit = self._poison_after - more
+        newest = (
+            select(attempts.c.outcome)
+            .where(
+                attempts.c.message_id == message_id,
+                attempts.c.outcome.not_in([Outcome.RUNNING.value, Outcome.PUT_BACK.value]),
+                attempts.c.started_us >= resumed_us(message_id),
+            )
+            .order_by(attempts.c.number.desc())
+            .limit(limit)
+        )
+        outcomes = connection.execute(newest).scalars().all()
+        return len(outcomes) == limit and all(outcome == Outcome.WORKER_LOST.value for outcome in outcomes)
+
+    def is_poison_now(self, message_id: int) -> bool:
+        """Tell whether the worker lost just now is one too many for a message."""
+        with self.engine.connect() as connection:
+            return self.is_poison(connection, message_id, more=1)
+
+    @property
+    def poison_sentence(self) -> str:
+        """Why a message was suspended that its workers did not survive."""
+        return (
+            f"suspended: {self._poison_after} workers in a row died with this message in hand. "
+            "Mend the component, then resume or resend the message."
+        )
+
     def _keep(self) -> None:
         """Renew leases, wake delayed messages, and look for work that another process accepted."""
-        renewed = time.monotonic()
-        while not self._stopping.wait(0.1 if self.shared else 0.25):
-            touched = self._transactions.queues_waited_for() if self.shared else []
-            now = now_us()
+        renewed = self.clock.monotonic()
+        while not self._stopping.is_set():
+            self.clock.wait(self._nudge, self._nap_seconds())
+            self._nudge.clear()
+            self._mark()
+            well = self._is_well()
+            touched = self._transactions.queues_waited_for() if self.shared or well else []
+            while self._new_due:
+                heapq.heappush(self._due, self._new_due.popleft())
+            now = self.steady_us()
             while self._due and self._due[0][0] <= now:
                 touched.append(heapq.heappop(self._due)[1])
             if touched:
                 self._writer.submit_later(Notes(touched=touched))
-            if time.monotonic() - renewed > LEASE_SECONDS / 3:
-                renewed = time.monotonic()
-                self._renew()
+            if self.clock.monotonic() - renewed > LEASE_SECONDS / 3:
+                renewed = self.clock.monotonic()
+                try:
+                    self._renew()
+                except StoreError as error:
+                    self._troubles.began(error)
+
+    def _mark(self) -> None:
+        """Note beside the store what must be in it, should this process die and the store lose its log."""
+        newest_id = self._transactions.newest_id
+        if self._lock is not None and newest_id is not None:
+            self._lock.mark(f"{self.instance} {newest_id}")
+
+    def _is_well(self) -> bool:
+        """Tell whether the store has just got over a trouble; workers that asked meanwhile are to be served."""
+        self.space.look()
+        try:
+            if self._troubles.there:
+                self.flush()
+        except StoreError:
+            return False
+        for claimed in self._transactions.take_unheld():
+            self.give_back(claimed)
+        if not self._troubles.there or self.space.refusal() is not None:
+            return False
+        said = self._troubles.ended()
+        if said is not None:
+            self.log(Event(self.now_us(), "Warning", "", "wattbus-keeper", None, None, None, None, said))
+        return True
+
+    def _nap_seconds(self) -> float:
+        longest = _LOOK_SECONDS if self.shared else _NAP_SECONDS
+        return min(longest, (self._due[0][0] - self.steady_us()) / 1e6) if self._due else longest
+
+    def _add_due(self, due: list[tuple[int, str]]) -> None:
+        self._new_due.extend(due)
+        self._nudge.set()
 
     def _renew(self) -> None:
-        until = now_us() + int(LEASE_SECONDS * 1e6)
+        until = self.steady_us() + int(LEASE_SECONDS * 1e6)
         statement = self._transactions.statements.renew_leases
         self._writer.submit_later(Notes(run=lambda cursor: statement.run(cursor, (self.instance, until))))
         with transaction(self.engine) as connection:
             connection.execute(
-                update(instances).where(instances.c.id == self.instance).values(heartbeat_us=now_us())
+                update(instances).where(instances.c.id == self.instance).values(heartbeat_us=self.now_us())
             )
         if self.shared:
             self.recover()
 
+    # -- time ---------------------------------------------------------------------------------------------------
 
-def _take_back(connection: Any, row: Any, now: int) -> None:
-    ended = min(now, row.lease_until_us)
-    closed = connection.execute(
-        update(attempts)
-        .where(
-            attempts.c.message_id == row.message_id,
-            attempts.c.number == row.number,
-            attempts.c.outcome == Outcome.RUNNING.value,
-        )
-        .values(outcome=Outcome.WORKER_LOST.value, ended_us=ended, detail="the process that ran it is gone")
-    )
-    if closed.rowcount != 1:
-        return
-    connection.execute(
-        update(messages)
-        .where(messages.c.id == row.message_id, messages.c.status == Status.DELIVERED.value)
-        .values(status=Status.QUEUED.value)
-    )
-    lost = EnergyRecord(
-        message_id=row.message_id,
-        attempt=row.number,
-        item=row.item,
-        started_at_us=row.started_us,
-        duration_seconds=None,
-        tier=Tier.NONE,
-        status=EnergyStatus.NOT_MEASURED,
-        reason="the worker was lost: its start is known, its end is not",
-        partial=True,
-    )
-    connection.execute(insert(energy).values(dict(zip(energy.c.keys(), energy_row(lost), strict=True))))
+    def now_us(self) -> int:
+        """Return the time of day, UTC, in microseconds since the epoch."""
+        return self.clock.now_us()
+
+    def steady_us(self) -> int:
+        """Return the time of day when this process began plus what has passed: no jump of the clock moves a lease."""
+        return self._steady_base_us + int(self.clock.monotonic() * 1e6)
 
 
 def now_us() -> int:

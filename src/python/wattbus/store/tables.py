@@ -1,4 +1,4 @@
-"""The tables: headers, bodies, attempts, jobs, event log, energy, settings.
+"""The tables: headers, bodies, attempts, processes, jobs, event log, energy, settings.
 
 Times are microseconds since the epoch, UTC. A message id is also its place in the order of acceptance.
 The words of the header are those of an IRIS message header.
@@ -64,6 +64,9 @@ class Outcome(StrEnum):
     ERROR = "error"
     WORKER_LOST = "worker lost"
     PUT_BACK = "put back"
+    RETRY = "retry"
+    SUSPENDED = "suspended"
+    DEFERRED = "deferred"
 
 
 messages = Table(
@@ -113,6 +116,21 @@ messages = Table(
         sqlite_where=text("idempotency_key IS NOT NULL"),
         postgresql_where=text("idempotency_key IS NOT NULL"),
     ),
+    # Few rows: what was sent again, with the body that it shares, and the dead letters.
+    Index(
+        "messages_resent",
+        "resent",
+        "body_id",
+        sqlite_where=text("resent IS NOT NULL"),
+        postgresql_where=text("resent IS NOT NULL"),
+    ),
+    Index(
+        "messages_dead",
+        "target_item",
+        "id",
+        sqlite_where=text("status IN ('Error', 'Suspended')"),
+        postgresql_where=text("status IN ('Error', 'Suspended')"),
+    ),
 )
 
 bodies = Table(
@@ -122,6 +140,12 @@ bodies = Table(
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("json", Text),  # None: in the bodies folder, under its sha256
+    Index(
+        "bodies_out_of_line",
+        "sha256",
+        sqlite_where=text("json IS NULL"),
+        postgresql_where=text("json IS NULL"),
+    ),
 )
 
 attempts = Table(
@@ -145,6 +169,21 @@ attempts = Table(
         sqlite_where=text("outcome = 'running'"),
         postgresql_where=text("outcome = 'running'"),
     ),
+)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),  # the request that it handles
+    Column("item", String(128), nullable=False),
+    Column(
+        "version", Integer, nullable=False
+    ),  # grows with each response handled: two workers cannot both be right
+    Column("waiting", Integer, nullable=False),  # responses that are still to come
+    Column("response_class", String(256), nullable=False),
+    Column("response_json", Text),
+    Column("properties", Text, nullable=False),  # JSON object: what the component keeps between two responses
+    Index("processes_by_item", "item"),
 )
 
 instances = Table(

@@ -8,11 +8,13 @@ one transaction. A commit returns after the fsync, and only then are the units t
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Protocol
 
-from wattbus.errors import StoreError
+from wattbus.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 
 _CROWD = 3
 _LARGEST_GROUP = 512
@@ -47,11 +49,26 @@ class Transactions(Protocol):
     def close(self) -> None: ...
 
 
+class Rescue(Protocol):
+    """What to do when a transaction fails for a reason that is not its units' own."""
+
+    def meaning_of(self, error: Exception) -> Exception:
+        """Return what the error says about the store, or the error itself where it says nothing."""
+
+    def make_room(self) -> bool:
+        """Give up room that was kept free on the disk; False: there is none."""
+
+    def can_wait(self, unit: Unit) -> bool:
+        """Tell whether a unit is to be refused on a full disk, so that the others have the room that is left."""
+
+
 class Writer:
     """Group commit over one connection."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
+    def __init__(self, transactions: Transactions, rescue: Rescue) -> None:
+        self._transactions, self._rescue = transactions, rescue
+        #: Why nothing is written any more; None: it is.
+        self.failure: StoreFailed | None = None
         self._waiting: deque[Unit] = deque()
         self._turn = threading.Lock()  # held while a transaction is open
         self._gathered = _Bell()
@@ -82,8 +99,24 @@ class Writer:
         self._waiting.extend(units)
         self._gathered.ring()
 
+    def fail(self, failure: StoreFailed) -> None:
+        """Write nothing any more: what is on the disk is not known."""
+        if self.failure is None:
+            self.failure = failure
+            sys.stderr.write(f"{failure}\n")
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep every transaction out while the block runs."""
+        with self._turn:
+            yield
+        if self._waiting:
+            self._gathered.ring()
+
     def close(self) -> None:
         """Commit what is waiting and close the connection."""
+        if self._closing:
+            return
         self._closing = True
         self._gathered.ring()
         self._thread.join()
@@ -104,21 +137,60 @@ class Writer:
         return [take() for _ in range(min(len(self._waiting), _LARGEST_GROUP))]
 
     def _commit(self, units: list[Unit]) -> None:
+        if self.failure is not None:
+            _tell_failed(units, self.failure)
+            return
         try:
             self._transactions.commit(units)
         except self._transactions.errors as error:
-            self._separate(units, error)
+            self._not_committed(units, self._rescue.meaning_of(error))
             return
+        except BaseException as error:
+            # A bug of ours: nobody is to wait for ever for a writer that is gone.
+            failure = StoreFailed(
+                f"the store can write no more ({type(error).__name__}: {error}): stop and start it again."
+            )
+            self.fail(failure)
+            _tell_failed(units, failure)
+            raise
         for unit in units:
             unit.committed()
 
-    def _separate(self, units: list[Unit], error: Exception) -> None:
-        """One unit must not take its neighbours down: try each by itself."""
-        if len(units) == 1:
+    def _not_committed(self, units: list[Unit], error: Exception) -> None:
+        if isinstance(error, StoreFailed):
+            self.fail(error)
+            _tell_failed(units, error)
+        elif isinstance(error, StoreBusy):
+            # The next would wait as long for the same.
+            _tell_failed(units, error)
+        elif isinstance(error, StoreFull):
+            self._use_what_room_is_left(units, error)
+        elif len(units) == 1:
             units[0].failed(error)
-            return
+        else:
+            self._commit_each(units)
+
+    def _use_what_room_is_left(self, units: list[Unit], error: StoreFull) -> None:
+        """Refuse what is new, and let the others have the room that was kept free for them."""
+        new = [unit for unit in units if self._rescue.can_wait(unit)]
+        _tell_failed(new, error)
+        others = [unit for unit in units if not self._rescue.can_wait(unit)]
+        if self._rescue.make_room():
+            self._commit(others)
+        elif len(others) == 1:
+            others[0].failed(error)
+        else:
+            self._commit_each(others)
+
+    def _commit_each(self, units: list[Unit]) -> None:
+        """One unit must not take its neighbours down: try each by itself."""
         for unit in units:
             self._commit([unit])
+
+
+def _tell_failed(units: list[Unit], error: Exception) -> None:
+    for unit in units:
+        unit.failed(error)
 
 
 class _Bell:

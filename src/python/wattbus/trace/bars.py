@@ -122,7 +122,7 @@ def _attempt(
     )
     return _Row(
         cells,
-        attempt.outcome not in ("completed", "running"),
+        attempt.outcome not in ("completed", "deferred", "running"),
         (min(since_us, attempt.started_us), attempt.started_us),
         round(attempt.load_wait_seconds * 1e6),
         (max(attempt.started_us, ended - ran), ended),

@@ -133,7 +133,7 @@ def _bar(trace: Trace, attempt: AttemptView, since_us: int) -> str:
     done = attempt.duration_seconds
     begun = attempt.started_us if done is None else max(attempt.started_us, ended - round(done * 1e6))
     loads = attempt.started_us - round(attempt.load_wait_seconds * 1e6)
-    failed = "" if attempt.outcome in ("completed", "running") else " x"
+    failed = "" if attempt.outcome in ("completed", "deferred", "running") else " x"
     pieces = (
         ("w", since_us, attempt.started_us),
         ("s", loads, attempt.started_us),

@@ -69,7 +69,7 @@ def _timeline(trace: Trace) -> list[_Moment]:
         latest = max(latest, step.created_us)
         entries.append((latest, 0, step.number, _Moment(step.created_us, step=step)))
         for attempt in step.attempts:
-            if attempt.outcome in ("completed", "running"):
+            if attempt.outcome in ("completed", "deferred", "running"):
                 continue
             ended = attempt.ended_us or attempt.started_us
             failure = f"{attempt.outcome} in attempt {attempt.number}: {attempt.detail or 'nobody said why'}"
