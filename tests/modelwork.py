@@ -47,7 +47,8 @@ from pathlib import Path
 from wattbus import testing
 from wattbus.energy import FakeFeed
 
-settings, home, options, requests = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
+settings, home = Path(sys.argv[1]), Path(sys.argv[2])
+options, requests = json.loads(sys.argv[3]), json.loads(sys.argv[4])
 options["allow_hosts"] = frozenset(options["allow_hosts"])
 with testing.production(settings, home, feed=FakeFeed(), **options) as bus:
     bus.production.ledger.wait_ready()

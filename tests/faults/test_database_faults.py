@@ -82,7 +82,7 @@ def test_a_database_that_is_away_is_said_to_be_and_everything_goes_on_by_itself(
     with testing.production(echo_production(), tmp_path, store_url=cluster.url) as bus:
         before = bus.request("Echo", Text("before"), timeout_seconds=30)
         cluster.control("stop", "-m", "fast", "-w")
-        with pytest.raises(StoreBusy, match="does not answer .* goes on by itself"):
+        with pytest.raises(StoreBusy, match=r"does not answer .* goes on by itself"):
             bus.submit("Echo", Text("meanwhile"))
         cluster.control("start", "-w", "-l", str(cluster.folder / "log"))
         sent = _send(bus, lambda sent: sent >= 1)

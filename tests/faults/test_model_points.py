@@ -34,8 +34,14 @@ TRAIN: Requests = {
 FETCH: Requests = {"fetch": ("Tune", "TrainRequest", NO_SUCH_TABLE)}
 OVERRIDE: Requests = {"override": ("Tune", "OverrideRequest", {})}
 
-FETCHED = ("download.after-files", "version.before-rename", "version.after-rename", "download.before-switch", "download.after-switch")  # fmt: skip
-TRAINED = ("checkpoint.before-marker", "checkpoint.after-marker", "result.before-save", "result.after-save", "stage.before-pointer", "stage.after-pointer")  # fmt: skip
+FETCHED = (
+    "download.after-files", "version.before-rename", "version.after-rename", "download.before-switch",
+    "download.after-switch",
+)  # fmt: skip
+TRAINED = (
+    "checkpoint.before-marker", "checkpoint.after-marker", "result.before-save", "result.after-save",
+    "stage.before-pointer", "stage.after-pointer",
+)  # fmt: skip
 PUBLISHED = (
     "override.before-publish",
     "publish.before-switch",

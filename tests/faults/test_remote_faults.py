@@ -1,4 +1,4 @@
-"""R5: kill -9 while a request to a model elsewhere is on its way, or has come back: it may have run, and that is said."""
+"""R5: kill -9 while a request to a model elsewhere is on its way, or has come back: it may have run, and says so."""
 
 from __future__ import annotations
 

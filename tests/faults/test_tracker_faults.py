@@ -1,4 +1,4 @@
-"""R41: a power feed that raises, hangs or lies, under a running production: the work goes on, and the record says why."""
+"""R41: a power feed that raises, hangs or lies under a running production: work goes on, and the record says why."""
 
 from __future__ import annotations
 

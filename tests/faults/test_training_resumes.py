@@ -53,7 +53,7 @@ def ready(folder: Path) -> Work:
         (folder / f"{name}.csv").write_text("label,text\n" + text)
         loaded.load_csv(name, folder / f"{name}.csv")
     with contextlib.closing(sqlite3.connect(work.home.tables_file)) as connection:
-        connection.execute("CREATE TABLE Nothing (label TEXT, text TEXT)")
+        connection.execute("CREATE TABLE Empty (label TEXT, text TEXT)")
     return work
 
 
@@ -110,12 +110,12 @@ def test_a_training_whose_process_is_killed_goes_on_by_itself_to_the_metrics_of_
         bus.production.ledger.settle(10)
         bus.production.store.flush()
         records = energy_records(bus.production.store.engine)
-        (spent,) = bus.trace(1).totals.energy
+        (spent,) = bus.trace(1).totals.known
 
     resumed = next(note for note in response.notes if note.startswith("resumed from the checkpoint of step"))
     assert int(resumed.split()[-1]) >= step
     assert same(response, unkilled)
-    assert [record.attempt for record in records] == [1, 2]
+    assert [(record.attempt, record.partial) for record in records] == [(1, True), (2, False)]
     assert all((record.energy_joules or 0) > 0 and (record.cpu_seconds or 0) > 0.5 for record in records)
     assert spent.joules == pytest.approx(sum(record.energy_joules or 0 for record in records))
     assert work.whole()
@@ -152,7 +152,7 @@ def test_a_training_whose_production_is_killed_goes_on_with_the_next_start_to_th
 
 @pytest.mark.parametrize(
     ("table", "words"),
-    [("Nothing", "no row"), ("OneKind", "have the same label '1'")],
+    [("Empty", "table Empty is empty: there is nothing to train on"), ("OneKind", "have the same label '1'")],
     ids=["empty", "one-kind"],
 )
 def test_rows_that_teach_nothing_are_an_error_in_words_and_nothing_is_offered(

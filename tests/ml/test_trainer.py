@@ -198,17 +198,20 @@ def test_a_cancelled_training_ends_its_process_and_leaves_no_model(ground: Path)
     spec = spec_in(ground, "cancelled", options={**OPTIONS, "num_train_epochs": 1000})
     children: list[int] = []
     told: list[TrainProgress] = []
+    used: list[float] = []
 
     with pytest.raises(TrainingFailed, match="was cancelled at step"):
         train(
             spec,
             on_progress=told.append,
             on_child=children.append,
+            on_cpu_seconds=used.append,
             cancelled=lambda: any(progress.stage == "training" for progress in told),
         )
 
     assert not is_running(children[0])
     assert not (spec.run_folder / "model").exists()
+    assert len(used) == 1 and used[0] > 0  # failing work is metered as well
 
 
 @pytest.mark.parametrize(

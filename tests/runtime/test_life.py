@@ -13,7 +13,7 @@ import pytest
 from iop import BusinessOperation, BusinessProcess, BusinessService, Production
 from sqlalchemy import select
 
-from components import Echo, Gate, Relay, Text, echo_production
+from components import Echo, Gate, Text, echo_production
 from waiting import until, wait_for
 from wattbus import testing
 from wattbus.errors import BadRequest, BadSettings, NotRunning, RequestFailed, UnknownName
@@ -98,13 +98,11 @@ def test_an_item_that_is_stopped_finishes_what_it_has_in_hand(tmp_path: Path) ->
         state = bus.production.stop_item("Slow", grace_seconds=0)
         Slow.permits.release()
         until(lambda: item(bus, "Slow").state == "Stopped", "the worker has left")
-        rows = {row.body_class: row for row in list_messages(bus.production.store.engine)}
         done = list(Slow.done)
         bus.production.start_item("Slow")
         finish(bus)
 
     assert state == "Stopping"
-    assert rows
     assert done == ["a"]
     assert Slow.done == ["a", "b"]
 
@@ -621,7 +619,6 @@ def test_a_process_sends_to_its_targets_after_an_update(tmp_path: Path) -> None:
         answer = bus.request("Relay", Text("x"), timeout_seconds=20)
 
     assert answer.text == "!x!a!b"
-    assert Relay is not None
 
 
 # -- what goes wrong outside of a component ----------------------------------------------------------------------

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -539,13 +538,11 @@ def test_an_item_with_a_bad_setting_says_so_and_the_others_run(tmp_path: Path) -
 
 
 def test_a_stop_ends_the_wait_for_a_retry_at_once_and_keeps_the_message(tmp_path: Path) -> None:
-    stopped = threading.Event()
-
     with testing.production(flaky(ReplyCodeActions="E=R", RetryInterval=3600), tmp_path) as bus:
         bus.submit("Flaky", Text("x", times=1))
         until(lambda: outcomes(bus, 1) == ["retry"], "the first attempt has failed")
         state = bus.production.stop(grace_seconds=3600)
-        stopped.set()
+        kept = list_messages(bus.production.store.engine)[0]
 
-    assert stopped.is_set()
+    assert kept.status == Status.QUEUED
     assert state == "Stopped"

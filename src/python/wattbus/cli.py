@@ -211,10 +211,22 @@ def log(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    salvage: Annotated[
+        Path | None,
+        typer.Option(help="Write every message that can be read of a damaged store to this file."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check the store and the model folder; exit status 1 when something is wrong."""
     from wattbus import doctor as doctors
 
+    if salvage is not None:
+        from wattbus.doctor.salvage import salvage as save
+
+        saved = save(home(), salvage)
+        say_json(saved) if as_json else say(str(saved))
+        raise typer.Exit(1 if saved.reason is not None else 0)
     report = doctors.examine(home(), configured().store_url)
     if as_json:
         say_json({"ok": report.ok, "checks": plain(report.checks)})

@@ -62,7 +62,7 @@ class BadSettings(WattbusError):
 class NeedsIris(BadSettings, AttributeError):
     """A class, method or global that only InterSystems IRIS has.
 
-    It is an ``AttributeError`` too: ``hasattr(iris, name)``, and whatever looks through ``sys.modules``, get a plain no.
+    It is an ``AttributeError`` too: ``hasattr(iris, name)``, and what looks through ``sys.modules``, get a plain no.
     So most are never read, and the sentence may be given as a function that makes it.
     """
 

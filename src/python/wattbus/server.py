@@ -260,7 +260,7 @@ def recover(config: Config) -> dict[str, Any]:
     try:
         taken = store.recover()
         state = "Suspended" if queues.awaited(store.engine) else "Stopped"
-        instances.bury(store.engine, store.instance, state)
+        instances.bury(store.engine, store.instance, store.now_us(), state)
     finally:
         store.close()
     return {"production": before.production, "status": state, "taken_back": taken, "touched": [], "items": []}

@@ -147,6 +147,7 @@ class TuningOperation(Metered, BusinessOperation):
         except TrainingKilled as error:
             if over():
                 raise _ended(str(error), cancelled) from error
+            window.cut_off()
             raise context.WorkerLost(str(error)) from error
         except TrainingFailed as error:
             if over():

@@ -294,7 +294,7 @@ def _no_such_call(*_arguments: Any) -> Any:
 
 
 def unwrapped(component: Any, name: str) -> Callable[..., Any]:
-    """Return a dispatch method of iop without its serialisers: what goes in is typed, and what comes out is written here.
+    """Return a dispatch method of iop without its serialisers: what goes in is typed, and what comes out is ours.
 
     iop's serialisers take a message apart field by field; ours look at a class once. A method that a component has
     written itself is called as it is.

@@ -82,7 +82,7 @@ class IrisObject:
         return copy.deepcopy(self)
 
     def __getattr__(self, name: str) -> Any:
-        # iop asks every message for methods by their ObjectScript names, such as %ClassName: a plain no, and a fast one.
+        # iop asks every message for methods by their ObjectScript names, such as %ClassName: a plain no, and fast.
         if name.startswith("__") or name[:1] == "%":
             raise AttributeError(name)
         if name[:1] == "_" and name[1:2].isupper():

@@ -133,7 +133,7 @@ class RunningProduction(Requests):
         # A thread that comes back from a commit would wait 5 ms for its turn; that is ten commits.
         sys.setswitchinterval(min(sys.getswitchinterval(), _TURN_SECONDS))
         self.store.begin(self.production.name)
-        dead = instances.bury(self.store.engine, self.store.instance)
+        dead = instances.bury(self.store.engine, self.store.instance, self.store.now_us())
         for leftover in ModelStore(self.home.models).clean():
             self.bus.log("Info", f"removed what a killed process left in the model folder: {leftover}", "")
         self._remove_ended_runs()
@@ -191,7 +191,7 @@ class RunningProduction(Requests):
         """Take back what dead processes left, start again what could not start; return how many were taken back."""
         self._must_run()
         taken = self.store.recover()
-        instances.bury(self.store.engine, self.store.instance)
+        instances.bury(self.store.engine, self.store.instance, self.store.now_us())
         for item in self.items():
             if item.state == "Error":
                 self.life.restart_item(item.name)

@@ -43,9 +43,11 @@ class Undelivered:
         Called by the writer, which holds up everybody meanwhile: it only takes note.
         """
         message_id = claimed.header.id
-        if isinstance(error, LeaseLost | StoreFailed):
-            return str(error)
         with self._changed:
+            if isinstance(error, LeaseLost | StoreFailed):
+                self._kept.pop(message_id, None)
+                self._changed.notify_all()
+                return str(error)
             known = message_id in self._kept
             if self._stopping.is_set() or (known and not is_temporary(error)):
                 self._kept.pop(message_id, None)

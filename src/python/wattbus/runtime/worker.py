@@ -284,6 +284,7 @@ class Pool:
         ended, disabled = [], ""
         for one, result in zip(several, seat.handle_all(several), strict=True):
             # A retry goes back into the queue until it is due: a batch keeps no order.
+            assert self._rules is not None  # there are workers only where the rules could be read
             judged, action = self._rules.judge(one, result, seat.handle_)
             if action is Action.DISABLE:
                 disabled = judged.error_status or "?"

@@ -22,6 +22,8 @@ from wattbus.store.failures import meaning_of
 
 #: The schema that this release reads and writes; the newest file in ``migrations/versions``.
 SCHEMA = "0002"
+# A statement is prepared for each number of rows that a commit may have; see wattbus.store.statements.
+_STATEMENTS = 1024
 #: Stores up to this size are checked whole at each start, in a second or so; of larger ones the doctor looks at all.
 _CHECKED_BYTES = 256 * 1024 * 1024
 _KEPT_BACKUPS = 3
@@ -73,8 +75,12 @@ def _sqlite_engine(file: Path, read_only: bool, synchronous: str) -> Engine:
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, OWNER_FILE))
         file.chmod(OWNER_FILE)
     engine = create_engine(
-        f"sqlite:///{file}", connect_args={"isolation_level": None, "check_same_thread": False, "timeout": 10}
-    )
+        f"sqlite:///{file}",
+        connect_args={
+            "isolation_level": None, "check_same_thread": False, "timeout": 10,
+            "cached_statements": _STATEMENTS,
+        },
+    )  # fmt: skip
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -85,6 +91,8 @@ def _sqlite_engine(file: Path, read_only: bool, synchronous: str) -> Engine:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute(f"PRAGMA synchronous={synchronous}")
         cursor.execute("PRAGMA cache_size=-16384")
+        # Pages that change with every commit are copied into the file once for many commits: 16 MB of log at most.
+        cursor.execute("PRAGMA wal_autocheckpoint=4000")
         cursor.close()
 
     _say_what_errors_mean(engine)

@@ -55,11 +55,13 @@ def last_run(engine: Engine, home: Home, *, shared: bool, now_us: int) -> LastRu
     return LastRun(row.production, state, row.pid, row.host, row.stopped_us or row.heartbeat_us)
 
 
-def bury(engine: Engine, instance: str, status: str = TROUBLED) -> str:
+def bury(engine: Engine, instance: str, now_us: int, status: str = TROUBLED) -> str:
     """Note which processes died without a word, and say which; ``instance`` is the one that lives."""
+    # A file has one process, and that is this one: every other is dead.
+    shared = engine.dialect.name != "sqlite"
     with transaction(engine) as connection:
         others = select(instances).where(instances.c.status == RUNNING, instances.c.id != instance)
-        dead = [row for row in connection.execute(others).all() if not _may_live(row)]
+        dead = [row for row in connection.execute(others).all() if not (shared and _may_live(row, now_us))]
         for row in dead:
             connection.execute(
                 update(instances)
@@ -75,17 +77,23 @@ def _lives(row: Any, home: Home, shared: bool, now_us: int) -> bool:
     holder = holder_of(home)
     if not shared:
         return holder is not None
-    return holder == int(row.pid) or now_us - int(row.heartbeat_us) < 2 * LEASE_SECONDS * 1e6
+    return holder == int(row.pid) or _may_live(row, now_us)
 
 
-def _may_live(row: Any) -> bool:
-    """Tell whether the process of a row may be alive: on another machine nobody here can tell."""
-    if row.host != socket.gethostname():
-        return True
+def _may_live(row: Any, now_us: int) -> bool:
+    """Tell whether a process may be alive that shares the store: its heart has beaten not long ago."""
+    if row.host == socket.gethostname() and not _is_there(int(row.pid)):
+        return False
+    return now_us - int(row.heartbeat_us) < 2 * LEASE_SECONDS * 1e6
+
+
+def _is_there(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # it had our number before us
     try:
-        os.kill(row.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # somebody else's
         return True
-    return int(row.pid) != os.getpid()
+    return True

@@ -50,8 +50,9 @@ class Space:
         if not self._low:
             return None
         return StoreFull(
-            f"the disk of {self._home.root} has {self._free_bytes() / 1e6:.1f} MB left, and {self.ballast_bytes / 1e6:g}"
-            " MB are kept for what runs: the message was not accepted. Make room there; it goes on by itself."
+            f"the disk of {self._home.root} has {self._free_bytes() / 1e6:.1f} MB left, and "
+            f"{self.ballast_bytes / 1e6:g} MB are kept for what runs: the message was not accepted. Make room there; "
+            "it goes on by itself."
         )
 
     def make_room(self) -> bool:

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from wattbus import killpoints
 from wattbus.clock import SYSTEM, Clock
 from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Tier
-from wattbus.errors import StoreError, StoreFailed
+from wattbus.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 from wattbus.home import Home, write_durably
 from wattbus.store.batch import LEASE_SECONDS, Slot, StoreTransactions
 from wattbus.store.database import HomeLock, close_store, open_store, transaction
@@ -346,20 +346,23 @@ class Store:
 
     def start_job(self, item: str) -> int:
         """Note that an item is being made ready; until :meth:`job_ready` its messages wait in the queue."""
-        with transaction(self.engine) as connection:
-            made = connection.execute(
-                insert(jobs)
-                .values(instance=self.instance, item=item, started_us=self.now_us())
-                .returning(jobs.c.id)
-            )
-            return int(made.scalar_one())
+        row = {"instance": self.instance, "item": item, "started_us": self.now_us()}
+        try:
+            with transaction(self.engine) as connection:
+                return int(connection.execute(insert(jobs).values(row).returning(jobs.c.id)).scalar_one())
+        except (StoreBusy, StoreFull) as error:
+            self._troubles.began(error)
+            return 0  # an item runs without a note of when it began
 
     def job_ready(self, job: int, error: str | None = None) -> None:
         """Note that the item is ready, or why it cannot be."""
-        with transaction(self.engine) as connection:
-            connection.execute(
-                update(jobs).where(jobs.c.id == job).values(ready_us=self.now_us(), error=error)
-            )
+        try:
+            with transaction(self.engine) as connection:
+                connection.execute(
+                    update(jobs).where(jobs.c.id == job).values(ready_us=self.now_us(), error=error)
+                )
+        except (StoreBusy, StoreFull) as trouble:
+            self._troubles.began(trouble)
 
     # -- keeping ------------------------------------------------------------------------------------------------
 
