@@ -35,7 +35,7 @@ test: $(DEV_STAMP)
 FAULTS := tests/faults tests/journeys/test_life_command.py tests/web/test_serve.py tests/store/test_actions.py
 
 faults: $(DEV_STAMP)
-	@status=0; $(BIN)/python -m pytest $(FAULTS) --junitxml=$(VENV)/faults.xml -o junit_family=xunit1 || status=$$?; \
+	@status=0; $(BIN)/python -m pytest $(FAULTS) --junitxml=$(VENV)/faults.xml || status=$$?; \
 	  $(BIN)/python misc/faults/report.py $(VENV)/faults.xml docs/reliability.md && exit $$status
 
 faults-short: $(DEV_STAMP)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from doors import open_door
+from iop import BusinessOperation
 
 import wattbus
 from components import Gate, Text, echo_production
@@ -36,14 +37,13 @@ def test_on_a_full_disk_new_messages_are_refused_what_runs_ends_and_room_is_all_
         filler.unlink()
         until(lambda: not _refused(bus), "it takes messages again by itself")
         until(lambda: _all_ended(bus), "every accepted message ends")
-        told = list_events(bus.production.store.engine, type="Warning", limit=100)
+        until(lambda: _told(bus), "the event log says that it was full")
         rows = list_messages(bus.production.store.engine, limit=10_000)
 
     assert held.error_status is None
     assert "disk" in str(refusal) and "goes on by itself" in str(refusal)
     assert again
     assert set(accepted) <= {row.id for row in rows if row.status == "Completed"}
-    assert any("the store works again after" in line.text for line in told)
     assert _healthy(small_disk)
 
 
@@ -63,6 +63,20 @@ def test_the_ballast_is_given_up_when_a_write_finds_the_disk_full_and_laid_again
 
     assert laid == 1_000_000
     assert gone
+    assert _healthy(small_disk)
+
+
+def test_a_large_body_that_has_no_room_is_refused_in_words_and_leaves_no_file(small_disk: Path) -> None:
+    home = Home(small_disk / "home")
+    (small_disk / "filler").write_bytes(b"x" * 3_000_000)
+    with _running(small_disk) as bus:
+        with pytest.raises(StoreFull, match="goes on by itself"):
+            bus.submit("Swallow", Text("x" * 6_000_000))
+        left = list(home.bodies.iterdir())
+        bus.submit("Swallow", Text("small"))
+        until(lambda: _all_ended(bus), "the small one ends")
+
+    assert left == []
     assert _healthy(small_disk)
 
 
@@ -105,8 +119,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+class Swallow(BusinessOperation):
+    def on_message(self, request: Text) -> None:
+        return None
+
+
 def _running(disk: Path) -> PythonDoor:
     prod = echo_production()
+    prod.operation("Swallow", Swallow)
     prod.operation("Gate", Gate)
     return wattbus.run(prod, config=read_config(home=disk / "home", ballast_mb=1), feed=NullFeed("a test"))
 
@@ -115,7 +135,7 @@ def _fill(bus: PythonDoor) -> tuple[list[int], StoreFull]:
     accepted = []
     for _ in range(1000):
         try:
-            accepted.append(bus.submit("Echo", Text("x" * 20_000)))
+            accepted.append(bus.submit("Swallow", Text("x" * 20_000)))
         except StoreFull as refusal:
             return accepted, refusal
     raise AssertionError("the disk was never full")
@@ -148,6 +168,11 @@ def _refused(bus: PythonDoor) -> bool:
 def _all_ended(bus: PythonDoor) -> bool:
     rows = list_messages(bus.production.store.engine, limit=10_000)
     return all(row.status == "Completed" for row in rows)
+
+
+def _told(bus: PythonDoor) -> bool:
+    lines = list_events(bus.production.store.engine, type="Warning", limit=100)
+    return any("the store works again after" in line.text for line in lines)
 
 
 def _healthy(disk: Path) -> bool:

@@ -192,7 +192,10 @@ class StoreTransactions:
         instance: str,
         clock: SteadyClock,
         on_due: Callable[[list[tuple[int, str]]], None],
+        rests: Callable[[], bool],
     ) -> None:
+        """``rests`` tells whether nothing more is to be claimed now."""
+        self._rests = rests
         self._engine, self._clock, self._on_due = engine, clock, on_due
         self._statements = Statements(engine.dialect)
         self._sqlite = engine.dialect.name == "sqlite"
@@ -274,7 +277,7 @@ class StoreTransactions:
                 unit.apply(batch)
             self._hand_over(batch, given, ahead)
             self._flush(batch)
-            for queue in (batch.asked | batch.filled) - self._empty:
+            for queue in () if self._rests() else (batch.asked | batch.filled) - self._empty:
                 if self._slots.get(queue) or self._room(queue):
                     self._claim(batch, queue, given, ahead)
             for grab in batch.grabs:

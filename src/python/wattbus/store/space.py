@@ -45,6 +45,11 @@ class Space:
         self._low = not laid or free < self.ballast_bytes
         return was_low and not self._low
 
+    @property
+    def is_low(self) -> bool:
+        """Tell whether the room is kept for what is in hand: nothing more is begun."""
+        return self._low
+
     def refusal(self) -> StoreFull | None:
         """Return why no new message is taken now; None: it is taken."""
         if not self._low:

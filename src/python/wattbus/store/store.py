@@ -77,7 +77,9 @@ class Store:
             raise
         self._due: list[tuple[int, str]] = []
         self._new_due: deque[tuple[int, str]] = deque()
-        self._transactions = StoreTransactions(self.engine, self.instance, self, self._add_due)
+        self._transactions = StoreTransactions(
+            self.engine, self.instance, self, self._add_due, lambda: self.space.is_low
+        )
         self._troubles = Troubles(self.engine.url, self.space, clock)
         self._writer = Writer(self._transactions, self._troubles)
         self._stopping, self._nudge = threading.Event(), threading.Event()
@@ -204,7 +206,13 @@ class Store:
                 if killpoints.ARMED:
                     killpoints.reached("body.after-file")
 
-        keep_file()
+        refusal = self.space.refusal() if header.parent_id is None else None
+        if refusal is not None:
+            raise refusal
+        try:
+            keep_file()
+        except OSError as error:
+            raise self._troubles.meaning_of(error) from error
         # Asked once more inside the transaction: a purge may have removed the file of an equal body meanwhile.
         return Acceptance(header, json, keep_file=keep_file, **callbacks)
 
@@ -493,7 +501,7 @@ class Store:
 
     def _is_well(self) -> bool:
         """Tell whether the store has just got over a trouble; workers that asked meanwhile are to be served."""
-        self.space.look()
+        roomy_again = self.space.look()
         try:
             if self._troubles.there:
                 self.flush()
@@ -501,8 +509,8 @@ class Store:
             return False
         for claimed in self._transactions.take_unheld():
             self.give_back(claimed)
-        if not self._troubles.there or self.space.refusal() is not None:
-            return False
+        if not self._troubles.there or self.space.is_low:
+            return roomy_again
         said = self._troubles.ended()
         if said is not None:
             self.log(Event(self.now_us(), "Warning", "", "wattbus-keeper", None, None, None, None, said))

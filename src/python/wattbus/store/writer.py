@@ -175,6 +175,8 @@ class Writer:
         new = [unit for unit in units if self._rescue.can_wait(unit)]
         _tell_failed(new, error)
         others = [unit for unit in units if not self._rescue.can_wait(unit)]
+        if not others:
+            return
         if self._rescue.make_room():
             self._commit(others)
         elif len(others) == 1:
