@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wattbus import __version__, cli_check, cli_data, cli_life, cli_messages, words
+from wattbus import __version__, cli_access, cli_check, cli_data, cli_life, cli_messages, words
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, NotRunning, UnknownName, WattbusError
 
@@ -33,6 +33,7 @@ app.command("restart")(cli_life.restart)
 app.command("update")(cli_life.update)
 app.command("recover")(cli_life.recover)
 app.add_typer(cli_life.item, name="item")
+app.add_typer(cli_access.token, name="token")
 
 NOT_RUNNING = 3
 
@@ -65,6 +66,9 @@ def start(
     port: Annotated[int | None, typer.Option(help="Port of the HTTP door; 0 takes a free one.")] = None,
     http: Annotated[bool, typer.Option("--http/--no-http", help="Open an HTTP door.")] = True,
     supervisor: Annotated[bool, typer.Option(help="Start the process again when it dies.")] = True,
+    insecure_local: Annotated[
+        bool, typer.Option("--insecure-local", help="Ask nobody on this machine for a token.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start the production and list its items."""
@@ -78,6 +82,11 @@ def start(
         os.environ["WATTBUS_PRODUCTION"] = production
     if not supervisor:
         os.environ["WATTBUS_SUPERVISOR"] = "off"
+    if insecure_local:
+        os.environ["WATTBUS_INSECURE_LOCAL"] = "on"
+    token = None if as_json or not http else cli_access.first_token()
+    if foreground and token is not None:
+        _show_token(token)
     if foreground and configured().supervisor:
         from wattbus.supervisor import Supervisor
 
@@ -89,7 +98,10 @@ def start(
         say(f"{state}.")
         server.leave()
         return
-    _show_status(server.start(configured(), settings), as_json)
+    answer = server.start(configured(), settings)
+    _show_status(answer, as_json)
+    if token is not None:
+        _show_token(token, answer.get("url"))
 
 
 @app.command()
@@ -302,6 +314,11 @@ def _body(text: str) -> str:
         return Path(text[1:]).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body file {text[1:]!r} cannot be read: {error}.") from None
+
+
+def _show_token(token: str, url: str | None = None) -> None:
+    say(f"Sign in at {url or 'the address below'} with this token, which is shown this once:")
+    say(f"    {token}")
 
 
 def _show_status(answer: dict[str, Any], as_json: bool) -> None:

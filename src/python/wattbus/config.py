@@ -63,10 +63,19 @@ class Config(BaseSettings):
     port: int = Field(default=52080, ge=0, le=65535, description="port of the HTTP door; 0 takes a free one")
     http_host: str = Field(
         default="127.0.0.1",
-        description="address of the HTTP door; one that others can reach needs the password",
+        description="address of the HTTP door; one that others can reach needs a token",
     )
-    password: SecretStr | None = Field(
-        default=None, description="password of the HTTP door, by HTTP basic authentication"
+    http_names: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        description="comma-separated: names, beside localhost, that the HTTP door is reached under",
+    )
+    token: SecretStr | None = Field(
+        default=None,
+        description="an admin's token for the HTTP door, instead of the one that the first start makes; and what "
+        "services with WATTBUS_URL show",
+    )
+    insecure_local: bool = Field(
+        default=False, description="on: the HTTP door asks nobody on this machine for a token"
     )
     url: str | None = Field(
         default=None, description="http://host:port of the wattbus that services in this process send through"
@@ -78,7 +87,7 @@ class Config(BaseSettings):
         description="purge what ended so many days ago, once a day; by default everything is kept",
     )
 
-    @field_validator("allow_hosts", mode="before")
+    @field_validator("allow_hosts", "http_names", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return (

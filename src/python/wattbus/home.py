@@ -60,6 +60,11 @@ class Home:
         return self.root / "secrets.json"
 
     @property
+    def access_file(self) -> Path:
+        """Who may come in over HTTP: tokens by their hashes, and the key of the sessions."""
+        return self.root / "access.json"
+
+    @property
     def tables_file(self) -> Path:
         """The default SQL database of training tables; apart from the store on purpose."""
         return self.root / "tables.sqlite"

@@ -46,7 +46,7 @@ def parse(cls: type, body: Any) -> Any:
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise BadRequest(_validation_sentence(cls.__name__, error)) from None
+            raise BadRequest(validation_sentence(cls.__name__, error)) from None
     return _parse_dataclass(cls, fields)
 
 
@@ -91,7 +91,8 @@ def _refuse_unknown(type_name_: str, fields: dict[str, Any], known: list[str] | 
             raise BadRequest(f"{type_name_}: {unknown_name_sentence('field', name, known)}")
 
 
-def _validation_sentence(type_name_: str, error: ValidationError) -> str:
+def validation_sentence(type_name_: str, error: ValidationError) -> str:
+    """Say in one sentence what a model did not take, and where."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the body"
     shown = "" if first["type"] == "missing" else f" (it is {str(first.get('input'))[:80]!r})"

@@ -6,7 +6,6 @@ message is safe in the other process before a send returns, and carries a key, s
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import threading
@@ -60,8 +59,8 @@ def remote_service(name: str, url: str) -> LiveService:
         raise BadSettings(
             f"{file} declares no item {name!r}: set WATTBUS_SETTINGS to the settings.py that does."
         )
-    password = config.password.get_secret_value() if config.password is not None else None
-    bus = _RemoteBus(_Caller(url, password), production)
+    token = config.token.get_secret_value() if config.token is not None else None
+    bus = _RemoteBus(_Caller(url, token), production)
     host = Host(
         production.items[name],
         bus,
@@ -186,7 +185,7 @@ class _RemoteStore:
 class _Caller:
     """Calls the other process."""
 
-    def __init__(self, url: str, password: str | None) -> None:
+    def __init__(self, url: str, token: str | None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname:
             raise BadSettings(f"WATTBUS_URL is {url!r}: give http://host:port, as `wattbus status` shows it.")
@@ -194,9 +193,8 @@ class _Caller:
         self._url, self._places = url.rstrip("/"), frozenset({place})
         self._transport = Transport(self._places)
         self._headers = {"content-type": "application/json"}
-        if password is not None:
-            coded = base64.b64encode(f"wattbus:{password}".encode()).decode()
-            self._headers["authorization"] = f"Basic {coded}"
+        if token is not None:
+            self._headers["authorization"] = f"Bearer {token}"
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what the other process answers; raise its error in its words."""

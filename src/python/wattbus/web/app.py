@@ -1,4 +1,4 @@
-"""The web application: the routers of every door that speaks HTTP, behind one guard, and errors as sentences."""
+"""The web application: the pages, the API and the older doors behind one guard, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from wattbus import __version__
@@ -24,9 +24,11 @@ from wattbus.errors import (
     UnknownName,
     WattbusError,
 )
-from wattbus.runtime.director import Director
-from wattbus.web import iop_api, send_api
-from wattbus.web.guard import Guard, Rules
+from wattbus.web import home_page, iop_api, send_api, sign_in, static_files
+from wattbus.web.desk import Desk
+from wattbus.web.drawing import Drawing
+from wattbus.web.guard import Guard, Rules, problem
+from wattbus.web.twin import Twins
 
 #: The status of each kind of error; the first kind that fits counts.
 _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
@@ -43,50 +45,83 @@ _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
     (QueueFull, 429),
     (WattbusError, 500),
 )
+#: The clients of these look for a field "error".
+_OLDER = ("/api/iop", "/api/wattbus", "/api/atelier")
 
 
-def make_app(director: Director, rules: Rules) -> FastAPI:
+def make_app(desk: Desk, rules: Rules) -> FastAPI:
     """Return the application that answers for a director."""
     # No pages made elsewhere: FastAPI's own documentation page loads its script from a CDN.
-    app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None)
-    app.include_router(iop_api.router(director, rules), prefix="/api/iop")
-    app.include_router(send_api.router(director), prefix="/api/wattbus")
-    app.add_exception_handler(WattbusError, _told)
-    app.add_exception_handler(RequestValidationError, _not_understood)
-    app.add_exception_handler(HTTPException, _no_such_thing)
-    app.add_exception_handler(Exception, _a_bug)
+    app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    drawing = Drawing(lambda: _production(desk))
+    twins = Twins(drawing)
+    for part in (home_page,):
+        part.add(twins, desk)
+    app.include_router(iop_api.router(desk.director), prefix="/api/iop")
+    app.include_router(send_api.router(desk.director), prefix="/api/wattbus")
+    app.include_router(twins.api)
+    app.include_router(twins.pages)
+    app.include_router(sign_in.router(twins, desk.access))
+    app.include_router(static_files.router())
+    errors = _Errors(twins)
+    app.add_exception_handler(WattbusError, errors.told)
+    app.add_exception_handler(RequestValidationError, errors.not_understood)
+    app.add_exception_handler(HTTPException, errors.no_such_thing)
+    app.add_exception_handler(Exception, errors.a_bug)
     app.add_middleware(Guard, rules=rules)
     return app
 
 
-async def _told(_request: Request, error: Exception) -> JSONResponse:
-    status = next(status for kind, status in _STATUSES if isinstance(error, kind))
-    seconds = getattr(error, "retry_after_seconds", None)
-    headers = {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
-    return JSONResponse({"error": str(error)}, status, headers)
+def _production(desk: Desk) -> tuple[str, str]:
+    running = desk.running
+    if running is not None:
+        return running.production.name, running.state
+    return desk.director.get_default_production(), desk.director.last_state()
 
 
-async def _not_understood(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return JSONResponse({"error": f"the request was not understood: {where}: {first['msg']}."}, 400)
+class _Errors:
+    """Errors in the form that who asks can read: a page, problem+json, or the older doors' own."""
 
+    def __init__(self, twins: Twins) -> None:
+        self._twins = twins
 
-async def _no_such_thing(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    sentence = str(error.detail)
-    if request.url.path.startswith("/api/atelier"):
-        sentence = "wattbus needs none of iop's ObjectScript classes: there is nothing to set up here."
-    elif error.status_code == 404:
-        sentence = f"there is nothing at {request.url.path}."
-    elif error.status_code == 405:
-        sentence = f"{request.method} is not known at {request.url.path}."
-    return JSONResponse({"error": sentence}, error.status_code)
+    async def told(self, request: Request, error: Exception) -> Response:
+        status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+        seconds = getattr(error, "retry_after_seconds", None)
+        headers = {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
+        return self._answer(request, status, str(error), headers)
 
+    async def not_understood(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return self._answer(request, 400, f"the request was not understood: {where}: {first['msg']}.")
 
-async def _a_bug(_request: Request, error: Exception) -> JSONResponse:
-    # The traceback goes to the output of the process, which is `wattbus.log`.
-    return JSONResponse(
-        {"error": f"{type(error).__name__}: {error}. This is a bug; wattbus.log has more."}, 500
-    )
+    async def no_such_thing(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        sentence = str(error.detail)
+        if request.url.path.startswith("/api/atelier"):
+            sentence = "wattbus needs none of iop's ObjectScript classes: there is nothing to set up here."
+        elif error.status_code == 404:
+            sentence = f"there is nothing at {request.url.path}."
+        elif error.status_code == 405:
+            sentence = f"{request.method} is not known at {request.url.path}."
+        return self._answer(request, error.status_code, sentence, dict(error.headers or {}))
+
+    async def a_bug(self, request: Request, error: Exception) -> Response:
+        # The traceback goes to the output of the process, which is `wattbus.log`.
+        sentence = f"{type(error).__name__}: {error}. This is a bug; wattbus.log has more."
+        return self._answer(request, 500, sentence)
+
+    def _answer(
+        self, request: Request, status: int, sentence: str, headers: dict[str, str] | None = None
+    ) -> Response:
+        path = request.url.path
+        if path.startswith(_OLDER):
+            return JSONResponse({"error": sentence}, status, headers)
+        told = problem(status, sentence, path)
+        if "text/html" in request.headers.get("accept", "") and not path.startswith(("/api/", "/v1/")):
+            page = self._twins.draw(request, "error.html", told, status)
+            page.headers.update(headers or {})
+            return page
+        return JSONResponse(told, status, headers, media_type="application/problem+json")

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
+from wattbus.access import Role
 from wattbus.errors import BadRequest, NotRunning, UnknownName
 from wattbus.runtime import streams
 from wattbus.runtime.bus import Bus, Origin
@@ -25,6 +26,7 @@ from wattbus.runtime.parsing import from_outside
 from wattbus.runtime.running import RunningProduction
 from wattbus.store.store import STREAM
 from wattbus.store.tables import Priority
+from wattbus.web.roles import needs
 
 #: The longest that one call waits for an answer; who wants to wait longer calls again.
 LONGEST_WAIT_SECONDS = 30.0
@@ -76,7 +78,7 @@ def router(director: Director) -> APIRouter:
     """Return the routes of ``/api/wattbus``."""
     api = APIRouter(tags=["wattbus"])
 
-    @api.post("/send")
+    @api.post("/send", dependencies=[needs(Role.OPERATOR)])
     def send(sending: Sending) -> Sent:
         running = _running(director)
         source = running.production.item(sending.source)
@@ -92,7 +94,7 @@ def router(director: Director) -> APIRouter:
         )
         return Sent(message_id=running.bus.send(message).wait())
 
-    @api.get("/answers/{message_id}")
+    @api.get("/answers/{message_id}", dependencies=[needs(Role.OPERATOR)])
     async def answer(
         message_id: int, wait_seconds: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS)] = 0
     ) -> Answer:
@@ -107,7 +109,7 @@ def router(director: Director) -> APIRouter:
             error=waiter.error_status,
         )
 
-    @api.post("/log")
+    @api.post("/log", dependencies=[needs(Role.OPERATOR)])
     def log(line: Line) -> dict[str, bool]:
         running = _running(director)
         if line.type not in _LOG_TYPES:

@@ -12,10 +12,13 @@ import psutil
 import uvicorn
 
 from wattbus import server
+from wattbus.access import Access
 from wattbus.config import Config
 from wattbus.errors import BadSettings
+from wattbus.home import Home
 from wattbus.runtime.director import Director
 from wattbus.web.app import make_app
+from wattbus.web.desk import Desk
 from wattbus.web.guard import Rules, is_loopback
 
 #: How long the requests in hand may take to end when the door closes; a waiting caller is told to call again.
@@ -33,20 +36,17 @@ class HttpDoor:
     """An open port; :attr:`url` says where."""
 
     def __init__(self, director: Director, config: Config, rules: Rules | None = None) -> None:
-        password = config.password.get_secret_value() if config.password is not None else None
-        if not password and not is_loopback(config.http_host):
-            raise BadSettings(
-                f"WATTBUS_HTTP_HOST is {config.http_host!r}, which others can reach, and there is no password: set "
-                "WATTBUS_PASSWORD, or leave the door on 127.0.0.1."
-            )
+        rules = rules or rules_of(director.home, config)
         self._socket = _bound(config.http_host, config.port)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        app = make_app(director, rules or Rules(password or None))
+        app = make_app(Desk(director, config, rules.access), rules)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
                 log_level="warning",
+                proxy_headers=False,
+                server_header=False,
                 access_log=False,
                 lifespan="off",
                 timeout_graceful_shutdown=_GRACE_SECONDS,
@@ -62,6 +62,31 @@ class HttpDoor:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+
+def access_of(home: Home, config: Config) -> Access:
+    """Return the tokens of a home, with the one that the environment gives."""
+    return Access(home.access_file, config.token.get_secret_value() if config.token is not None else None)
+
+
+def rules_of(home: Home, config: Config) -> Rules:
+    """Return what the guard holds to; refuse an address that others can reach while nobody has a token."""
+    access = access_of(home, config)
+    if not is_loopback(config.http_host):
+        if config.insecure_local:
+            raise BadSettings(
+                f"WATTBUS_HTTP_HOST is {config.http_host!r}, which others can reach, and WATTBUS_INSECURE_LOCAL lets in "
+                "who has no token: switch that off, or leave the door on 127.0.0.1."
+            )
+        if config.token is None and not access.tokens():
+            raise BadSettings(
+                f"WATTBUS_HTTP_HOST is {config.http_host!r}, which others can reach, and there is no token: make one with "
+                "`wattbus token new NAME`, or set WATTBUS_TOKEN, or leave the door on 127.0.0.1."
+            )
+    names = config.http_names | (
+        {config.http_host} if config.http_host not in ("0.0.0.0", "::") else frozenset()
+    )  # noqa: S104
+    return Rules(access, config.insecure_local, frozenset(name.lower() for name in names))
 
 
 def _bound(host: str, port: int) -> socket.socket:
