@@ -109,7 +109,7 @@ def look_at(
     label: str | None = None,
     text: str | None = None,
     offset: int = 0,
-    limit: int = 50,
+    limit: int = 20,
 ) -> TableLook:
     """Look at a table; the label and the text column are guessed where they are not named.
 

@@ -68,7 +68,7 @@ def add(twins: Twins, desk: Desk) -> None:
         label: Annotated[str | None, Query(description="the label column")] = None,
         text: Annotated[str | None, Query(description="the text column")] = None,
         offset: int = 0,
-        limit: int = 50,
+        limit: int = 20,
     ) -> TableView:
         """Show a table: rows, the distribution of its labels, the lengths of its texts."""
         look = look_at(

@@ -242,9 +242,11 @@ def eta_seconds(points: Sequence[CurvePoint], since_us: int, now_us: int) -> flo
 
 def _metrics(run: TrainingRun, points: Sequence[CurvePoint]) -> dict[str, list[tuple[int, float]]]:
     """Return the metrics by step: of the old model, on the way, of the new model."""
-    last = max((point.total for point in points), default=0)
+    if not points:
+        return {}  # no step to put them at
+    last = points[-1].total
     found = [(0, run.old_metrics), *((point.step, point.metrics) for point in points)]
-    if last and (not points[-1].metrics or points[-1].step < last):
+    if not points[-1].metrics or points[-1].step < last:
         found.append((last, run.new_metrics))
     lines: dict[str, list[tuple[int, float]]] = {}
     for step, metrics in found:
