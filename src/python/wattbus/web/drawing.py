@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from wattbus import __version__, words
 from wattbus.access import Role
+from wattbus.web.charts import line_chart
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -63,7 +64,12 @@ class Drawing:
             moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
         )  # fmt: skip
         self._environment.globals.update(
-            menu=MENU, version=__version__, curl=_curl, python_call=_python_call, UNKNOWN=words.UNKNOWN
+            menu=MENU,
+            version=__version__,
+            curl=_curl,
+            python_call=_python_call,
+            line_chart=line_chart,
+            UNKNOWN=words.UNKNOWN,
         )
 
     def page(self, request: Request, template: str, view: Any, told: Any = None, **more: Any) -> str:
