@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from wattbus import __version__, words
 from wattbus.access import Role
@@ -92,7 +92,7 @@ class Drawing:
 def _moment(time_us: int | None) -> Markup:
     """Show a moment: in the zone of this machine, with ISO 8601 for programs; the browser may put its own zone."""
     if time_us is None:
-        return Markup(words.UNKNOWN)
+        return escape(words.UNKNOWN)
     iso = words.utc_time(time_us)
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(iso, words.local_time(time_us))
 
