@@ -230,6 +230,14 @@ event_log = Table(
     Column("source_method", String(128)),
     Column("text", Text, nullable=False),
     Index("event_log_by_session", "session_id"),
+    # Few rows: what somebody looks for.
+    Index(
+        "event_log_grave",
+        "type",
+        "id",
+        sqlite_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
+        postgresql_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
+    ),
 )
 
 energy = Table(

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from wattbus import __version__, words
 from wattbus.access import Role
 from wattbus.web.charts import line_chart
+from wattbus.web.sparkline import sparkline
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -61,7 +62,8 @@ class Drawing:
         )
         self._environment.filters.update(
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
-            moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
+            clean_lines=words.clean_lines,
+            sparkline=sparkline, moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
         )  # fmt: skip
         self._environment.globals.update(
             menu=MENU,

@@ -60,6 +60,12 @@ class Twins:
         self.pages.add_api_route(path, page, methods=["GET"], dependencies=[needs(role)], name=template)
         self._add_json(api or path, function, "GET", signature, role, tag)
 
+    def json(
+        self, path: str, function: Callable[..., Any], *, role: Role = Role.VIEWER, tag: str = "portal"
+    ) -> None:
+        """Open a view that has no page of its own, at ``/api/v1`` + ``path``."""
+        self._add_json(path, function, "GET", _resolved(function), role, tag)
+
     def action(
         self,
         path: str,
