@@ -61,10 +61,15 @@ class Drawing:
         self._environment.filters.update(
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
             moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
+            joule_range=words.joule_range, watts=words.watts,
         )  # fmt: skip
         self._environment.globals.update(
             menu=MENU, version=__version__, curl=_curl, python_call=_python_call, UNKNOWN=words.UNKNOWN
         )
+
+    def share(self, **functions: Any) -> None:
+        """Give the templates functions of a part under these names."""
+        self._environment.globals.update(functions)
 
     def page(self, request: Request, template: str, view: Any, told: Any = None, **more: Any) -> str:
         """Return a page as text; ``view`` is what it shows, ``told`` a sentence from the action before."""
