@@ -16,7 +16,7 @@ from iop import Production
 
 from wattbus.config import read_config
 from wattbus.door import Director
-from wattbus.energy.feed import NullFeed
+from wattbus.energy.feed import NullFeed, PowerFeed
 from wattbus.web.guard import Rules
 from wattbus.web.serve import HttpDoor
 
@@ -65,11 +65,12 @@ def open_door(
     password: str | None = None,
     rules: Rules | None = None,
     start: bool = True,
+    feed: PowerFeed | None = None,
     **config: Any,
 ) -> Iterator[OpenDoor]:
     """Open a door to productions on a home, the first of them running."""
     made = read_config(home=home, port=0, password=password, **config)
-    director = Director(*productions, config=made, feed=NullFeed("a test"))
+    director = Director(*productions, config=made, feed=feed or NullFeed("a test"))
     door = HttpDoor(director, made, rules)
     try:
         if start:

@@ -110,7 +110,7 @@ def _label(
         high_wh=None if wh is None or spread is None else wh + spread,
         tier_low_wh=bounds[0] if enough else None,
         tier_high_wh=bounds[1] if enough else None,
-        cpu_seconds=sum(seconds) / requests * 1000 if requests and len(seconds) == len(known) else None,
+        cpu_seconds=sum(seconds) / requests * 1000 if enough and len(seconds) == len(known) else None,
         precision=next((one.facts.precision for one in reversed(everything) if one.facts), None),
         newest_us=max(one.started_at_us for one in everything),
         missing="" if enough else _too_few(len(known)),
@@ -118,7 +118,7 @@ def _label(
 
 
 def _too_few(runs: int) -> str:
-    return f"not enough runs: {runs} with a known energy, and {FEWEST_RUNS} are needed"
+    return f"not enough runs: {runs} of known energy, {FEWEST_RUNS} are needed"
 
 
 def _requests(record: EnergyRecord) -> int:

@@ -11,7 +11,7 @@ from wattbus.energy.label import ModelLabel
 from wattbus.energy.tiers import SCOPES
 
 _WIDTH, _HEIGHT = 420, 312
-_LONGEST_NAME, _LONGEST_LINE = 34, 62
+_LONGEST_NAME, _LONGEST_LINE = 34, 60
 
 
 def wh(value: float | None, tier: str) -> str:
@@ -62,7 +62,7 @@ def draw_label(label: ModelLabel, hardware: str) -> Markup:
             f"version {label.revision or 'not stated'}" + (f", {label.precision}" if label.precision else ""),
         ),
         (128, "big", wh(label.wh, label.tier) if known else "not enough runs"),
-        (152, "plain", "for 1,000 inferences" if known else label.missing),
+        (152, "plain", "for 1,000 inferences" if known else label.missing.removeprefix("not enough runs: ")),
         (176, "small", f"95 % interval of {label.runs:,} runs: {spread}" if spread else ""),
         (194, "small", f"bounds of the tier: {bounds}" if bounds else ""),
         (252, "small", covered),
