@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from doors import OpenDoor
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from conftest import missing
-from doors import OpenDoor
 
 CHROMIUM = os.environ.get("WATTBUS_TEST_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [

@@ -35,6 +35,7 @@ from wattbus.runtime.reading import load
 from wattbus.runtime.requests import Requests
 from wattbus.runtime.retention import DailyPurge
 from wattbus.runtime.standing import ItemStatus
+from wattbus.runtime.sums import HourlySums
 from wattbus.runtime.types import MessageTypes
 from wattbus.secrets import Vault
 from wattbus.store import instances
@@ -109,6 +110,7 @@ class RunningProduction(Requests):
         self.state = "Stopped"
         self._grace = Grace(0.0)
         self._daily = None if retention is None else DailyPurge(self.store, retention, clock, self._warn)
+        self._sums = HourlySums(self.store, self._warn)
         self._stopping = threading.Lock()
         self._companions = [make(self) for make in companions]
 
@@ -160,6 +162,7 @@ class RunningProduction(Requests):
         self.ledger.start()
         if self._daily is not None:
             self._daily.start()
+        self._sums.start()
         if dead:
             self.bus.log(
                 "Warning", f"the production was Troubled ({dead}): what it had in hand is taken back", ""
@@ -203,6 +206,7 @@ class RunningProduction(Requests):
                 self._daily.stop()
             for companion in self._companions:
                 companion.stop()
+            self._sums.stop()
             undelivered = self.bus.undelivered.close()
             state = "Suspended" if self.life.left() or undelivered or not ended else "Stopped"
             self.bus.log("Info", f"production {self.production.name} ends: {state}", "")

@@ -28,9 +28,12 @@ from wattbus.errors import (
 )
 from wattbus.web import (
     alert_page,
+    boamps_pages,
+    energy_pages,
     home_page,
     iop_api,
     job_pages,
+    label_pages,
     log_page,
     metrics_page,
     model_pages,
@@ -85,6 +88,9 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         alert_page,
         purge_page,
         metrics_page,
+        energy_pages,
+        boamps_pages,
+        label_pages,
     ):
         part.add(twins, desk)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")

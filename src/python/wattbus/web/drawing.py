@@ -62,7 +62,7 @@ class Drawing:
         )
         self._environment.filters.update(
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
-            clean_lines=words.clean_lines,
+            clean_lines=words.clean_lines, joule_range=words.joule_range, watts=words.watts,
             sparkline=sparkline, moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
         )  # fmt: skip
         self._environment.globals.update(
@@ -73,6 +73,10 @@ class Drawing:
             line_chart=line_chart,
             UNKNOWN=words.UNKNOWN,
         )
+
+    def share(self, **functions: Any) -> None:
+        """Give the templates functions of a part under these names."""
+        self._environment.globals.update(functions)
 
     def page(self, request: Request, template: str, view: Any, told: Any = None, **more: Any) -> str:
         """Return a page as text; ``view`` is what it shows, ``told`` a sentence from the action before."""
