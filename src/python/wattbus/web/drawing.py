@@ -60,7 +60,7 @@ class Drawing:
         )
         self._environment.filters.update(
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
-            moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
+            moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short, from_json=json.loads,
         )  # fmt: skip
         self._environment.globals.update(
             menu=MENU, version=__version__, curl=_curl, python_call=_python_call, UNKNOWN=words.UNKNOWN
