@@ -16,7 +16,7 @@ from wattbus.energy.feed import PowerFeed
 from wattbus.energy.ledger import Ledger
 from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
-from wattbus.runtime import iris
+from wattbus.runtime import iris, uploads
 from wattbus.runtime.actions import KnownProduction
 from wattbus.runtime.alerts import AlertWatch
 from wattbus.runtime.bus import Bus
@@ -137,6 +137,7 @@ class RunningProduction(Requests):
         for leftover in ModelStore(self.home.models).clean():
             self.bus.log("Info", f"removed what a killed process left in the model folder: {leftover}", "")
         self._remove_ended_runs()
+        uploads.sweep(self.home, self.store.engine)
         self.ledger.start()
         if self._daily is not None:
             self._daily.start()

@@ -25,7 +25,17 @@ from wattbus.errors import (
     UsedKey,
     WattbusError,
 )
-from wattbus.web import home_page, iop_api, messages_api, send_api, sign_in, static_files, test_pages
+from wattbus.web import (
+    home_page,
+    iop_api,
+    messages_api,
+    models_api,
+    openai_api,
+    send_api,
+    sign_in,
+    static_files,
+    test_pages,
+)
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
 from wattbus.web.guard import Guard, Rules
@@ -64,6 +74,9 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.include_router(twins.pages)
     app.include_router(sign_in.router(twins, desk.access))
     app.include_router(static_files.router())
+    app.include_router(openai_api.router(desk))
+    # Last: its name may hold slashes, and the pages under /models come first.
+    app.include_router(models_api.router(desk))
     errors = _Errors(twins)
     app.add_exception_handler(WattbusError, errors.told)
     app.add_exception_handler(RequestValidationError, errors.not_understood)
