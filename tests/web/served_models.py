@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iop import Production
-from sending import Client, signed_in
+from doors import OpenDoor, open_door
 
 import tinymodels
 from wattbus.home import Home
@@ -28,7 +28,7 @@ TEMPLATE = "{% for turn in messages %}{{ turn.content }} {% endfor %}"
 
 
 @contextlib.contextmanager
-def serving(root: Path) -> Iterator[Client]:
+def serving(root: Path) -> Iterator[OpenDoor]:
     """Open the door once every model is loaded."""
     home = Home(root).create()
     production = Production("Test.Models")
@@ -40,8 +40,8 @@ def serving(root: Path) -> Iterator[Client]:
             f"Python.{name}", MLOperation, settings={"%settings": f"name={name}\ntask={task}"}
         )
     production.operation("Python.HFOperation", HFOperation)
-    with signed_in(root, production) as client:
-        running = client.door.director.current()
+    with open_door(root, production) as client:
+        running = client.director.current()
         assert running.wait_ready(120)
         assert [item.error for item in running.items() if item.error] == []
         yield client

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from iop import Production
-from sending import signed_in
+from doors import open_door
 
 from components import Gate, echo_production
 from waiting import until
@@ -30,7 +30,7 @@ def echo(text: str, **more: object) -> dict[str, object]:
 
 
 def test_a_message_is_sent_and_its_response_comes_back(tmp_path: Path) -> None:
-    with signed_in(tmp_path, echo_production()) as ask:
+    with open_door(tmp_path, echo_production()) as ask:
         answer = ask("POST", "/api/v1/messages", echo("hello", priority="high"))
         again = ask("GET", f"/api/v1/messages/{answer.said['message_id']}/answer")
 
@@ -42,7 +42,7 @@ def test_a_message_is_sent_and_its_response_comes_back(tmp_path: Path) -> None:
 
 
 def test_the_same_key_is_the_same_message_and_another_body_under_it_is_refused(tmp_path: Path) -> None:
-    with signed_in(tmp_path, echo_production()) as ask:
+    with open_door(tmp_path, echo_production()) as ask:
         first = ask("POST", "/api/v1/messages", echo("hello"), idempotency_key="k-1")
         second = ask("POST", "/api/v1/messages", echo("hello"), idempotency_key="k-1")
         other = ask("POST", "/api/v1/messages", echo("bye"), idempotency_key="k-1")
@@ -55,7 +55,7 @@ def test_the_same_key_is_the_same_message_and_another_body_under_it_is_refused(t
 def test_two_who_wait_for_one_message_are_both_told(tmp_path: Path) -> None:
     sending = {"item": "Gate", "type": "Text", "body": {"text": "x"}}
     answers: list[object] = []
-    with signed_in(tmp_path, gate_production()) as ask:
+    with open_door(tmp_path, gate_production()) as ask:
 
         def call() -> None:
             answers.append(ask("POST", "/api/v1/messages", sending, idempotency_key="twice").said["body"])
@@ -64,7 +64,7 @@ def test_two_who_wait_for_one_message_are_both_told(tmp_path: Path) -> None:
         threads[0].start()
         assert Gate.entered.wait(20)
         threads[1].start()
-        bus = ask.door.director.current().bus
+        bus = ask.director.current().bus
         until(lambda: any(one.beside is not None for one in list(bus._waiters.values())), "both wait")
         Gate.opened.set()
         for thread in threads:
@@ -75,7 +75,7 @@ def test_two_who_wait_for_one_message_are_both_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefer", ["respond-async", "respond-async, wait=0", "wait=0"])
 def test_who_does_not_wait_is_told_where_the_answer_will_be(tmp_path: Path, prefer: str) -> None:
-    with signed_in(tmp_path, gate_production()) as ask:
+    with open_door(tmp_path, gate_production()) as ask:
         sending = {"item": "Gate", "type": "Text", "body": {"text": "x"}}
         sent = ask("POST", "/api/v1/messages", sending, prefer=prefer)
         place = sent.headers["location"]
@@ -89,7 +89,7 @@ def test_who_does_not_wait_is_told_where_the_answer_will_be(tmp_path: Path, pref
 
 
 def test_a_time_out_names_the_message_that_goes_on(tmp_path: Path) -> None:
-    with signed_in(tmp_path, gate_production()) as ask:
+    with open_door(tmp_path, gate_production()) as ask:
         sending = {"item": "Gate", "type": "Text", "body": {}, "timeout_seconds": 0.05}
         answer = ask("POST", "/api/v1/messages", sending)
         Gate.opened.set()
@@ -101,7 +101,7 @@ def test_a_time_out_names_the_message_that_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_request_that_fails_is_told_in_the_item_s_words_with_its_trace(tmp_path: Path) -> None:
-    with signed_in(tmp_path, echo_production()) as ask:
+    with open_door(tmp_path, echo_production()) as ask:
         answer = ask("POST", "/api/v1/messages", echo("boom"))
         later = ask("GET", f"/api/v1/messages/{answer.said['message_id']}/answer")
 
@@ -124,7 +124,7 @@ def test_a_request_that_fails_is_told_in_the_item_s_words_with_its_trace(tmp_pat
 def test_what_cannot_be_sent_is_a_sentence_and_no_message(
     tmp_path: Path, wrong: dict[str, object], status: int, sentence: str
 ) -> None:
-    with signed_in(tmp_path, echo_production()) as ask:
+    with open_door(tmp_path, echo_production()) as ask:
         answer = ask("POST", "/api/v1/messages", {**echo("x"), **wrong})
 
     assert answer.status == status
@@ -133,7 +133,7 @@ def test_what_cannot_be_sent_is_a_sentence_and_no_message(
 
 
 def test_there_is_no_answer_to_a_message_that_never_was(tmp_path: Path) -> None:
-    with signed_in(tmp_path, echo_production()) as ask:
+    with open_door(tmp_path, echo_production()) as ask:
         unknown = ask("GET", "/api/v1/messages/77/answer")
         too_large = ask("GET", f"/api/v1/messages/{2**63}/answer")
 
@@ -142,9 +142,9 @@ def test_there_is_no_answer_to_a_message_that_never_was(tmp_path: Path) -> None:
 
 
 def test_a_stopped_production_takes_nothing_and_still_tells_its_answers(tmp_path: Path) -> None:
-    with signed_in(tmp_path, echo_production()) as ask:
+    with open_door(tmp_path, echo_production()) as ask:
         sent = ask("POST", "/api/v1/messages", echo("hello"))
-        ask.door.director.stop_production()
+        ask.director.stop_production()
         refused = ask("POST", "/api/v1/messages", echo("hello"))
         told = ask("GET", f"/api/v1/messages/{sent.said['message_id']}/answer")
 
@@ -153,7 +153,7 @@ def test_a_stopped_production_takes_nothing_and_still_tells_its_answers(tmp_path
 
 
 def test_the_types_have_their_schema_and_the_seeds_examples(tmp_path: Path) -> None:
-    with signed_in(tmp_path, echo_production()) as ask:
+    with open_door(tmp_path, echo_production()) as ask:
         listed = ask("GET", "/api/v1/types").said["types"]
         text = ask("GET", "/api/v1/types/Text").said
         ml = ask("GET", "/api/v1/types/msg.MLRequest").said

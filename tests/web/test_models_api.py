@@ -11,20 +11,20 @@ import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
-from sending import TOKEN, Client
+from doors import OpenDoor
 from served_models import serving
 
 from wattbus.store.queries import list_messages, message_body
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
     with serving(tmp_path_factory.mktemp("models")) as client:
         yield client
 
 
-def client(ask: Client, name: str, token: str = TOKEN) -> InferenceClient:
-    return InferenceClient(model=f"{ask.url}/models/{name}", token=token)
+def client(ask: OpenDoor, name: str, token: str = "") -> InferenceClient:
+    return InferenceClient(model=f"{ask.url}/models/{name}", token=token or ask.token)
 
 
 def picture() -> bytes:
@@ -33,7 +33,7 @@ def picture() -> bytes:
     return file.getvalue()
 
 
-def test_text_classification(ask: Client) -> None:
+def test_text_classification(ask: OpenDoor) -> None:
     every = client(ask, "grader").text_classification("This was a really bad experience")
     best = client(ask, "Python.grader").text_classification("This was a really bad experience", top_k=1)
 
@@ -42,19 +42,19 @@ def test_text_classification(ask: Client) -> None:
     assert best == every[:1]
 
 
-def test_token_classification(ask: Client) -> None:
+def test_token_classification(ask: OpenDoor) -> None:
     found = client(ask, "camembert-ner").token_classification("George Washington lived in washington")
 
     assert found and all(one.entity_group and one.word and one.end > one.start for one in found)
 
 
-def test_fill_mask(ask: Client) -> None:
+def test_fill_mask(ask: OpenDoor) -> None:
     found = client(ask, "bert").fill_mask("George Washington lived in [MASK].", top_k=2)
 
     assert len(found) == 2 and "George".lower() in found[0].sequence.lower()
 
 
-def test_feature_extraction(ask: Client) -> None:
+def test_feature_extraction(ask: OpenDoor) -> None:
     one = client(ask, "encoder").feature_extraction("Two cats sleep.")
     raw = client(ask, "encoder").feature_extraction("Two cats sleep.", normalize=False)
 
@@ -63,7 +63,7 @@ def test_feature_extraction(ask: Client) -> None:
     assert numpy.linalg.norm(raw) != pytest.approx(1, abs=1e-3)
 
 
-def test_text_generation(ask: Client) -> None:
+def test_text_generation(ask: OpenDoor) -> None:
     text = client(ask, "gpt2").text_generation("George Washington lived", max_new_tokens=5, seed=1)
     whole = client(ask, "gpt2").text_generation(
         "George Washington lived", max_new_tokens=5, seed=1, return_full_text=True
@@ -72,26 +72,26 @@ def test_text_generation(ask: Client) -> None:
     assert not text.startswith("George") and whole == "George Washington lived" + text
 
 
-def test_chat_completion_by_the_same_address(ask: Client) -> None:
+def test_chat_completion_by_the_same_address(ask: OpenDoor) -> None:
     answer = client(ask, "chatter").chat_completion([{"role": "user", "content": "Two cats"}], max_tokens=4)
 
     assert isinstance(answer.choices[0].message.content, str)
     assert answer.usage.completion_tokens <= 4
 
 
-def test_pictures_are_sent_as_bytes_and_removed_when_they_are_done(ask: Client) -> None:
+def test_pictures_are_sent_as_bytes_and_removed_when_they_are_done(ask: OpenDoor) -> None:
     labels = client(ask, "vit").image_classification(picture())
     three = client(ask, "vit").image_classification(picture(), top_k=2)
     found = client(ask, "detr").object_detection(picture(), threshold=0.0)
 
     assert labels and len(three) == 2
     assert found and found[0].box.xmax >= found[0].box.xmin
-    assert list(ask.door.director.home.uploads.iterdir()) == []
+    assert list(ask.director.home.uploads.iterdir()) == []
 
 
-def test_every_call_is_a_message_on_the_bus(ask: Client) -> None:
+def test_every_call_is_a_message_on_the_bus(ask: OpenDoor) -> None:
     client(ask, "grader").text_classification("traced")
-    running = ask.door.director.current()
+    running = ask.director.current()
     rows = [row for row in list_messages(running.store.engine, limit=4) if row.type == "Request"]
 
     assert rows[0].source_item == "Door.Models" and rows[0].target_item == "Python.grader"
@@ -102,13 +102,13 @@ def test_every_call_is_a_message_on_the_bus(ask: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "token", "sentence"),
     [
-        ("gradr", TOKEN, "unknown model 'gradr': did you mean 'grader'?"),
+        ("gradr", "", "unknown model 'gradr': did you mean 'grader'?"),
         ("grader", "wrong", "this door wants a token"),
-        ("bert", TOKEN, "the text has no [MASK]"),
+        ("bert", "", "the text has no [MASK]"),
     ],
 )
 def test_an_error_is_a_sentence_in_the_client_s_own_error(
-    ask: Client, name: str, token: str, sentence: str
+    ask: OpenDoor, name: str, token: str, sentence: str
 ) -> None:
     with pytest.raises(HfHubHTTPError) as caught:
         client(ask, name, token).fill_mask("no mask here")
@@ -139,10 +139,10 @@ def test_an_error_is_a_sentence_in_the_client_s_own_error(
     ],
 )
 def test_what_a_model_cannot_take_is_told(
-    ask: Client, name: str, body: bytes, kind: str, sentence: str
+    ask: OpenDoor, name: str, body: bytes, kind: str, sentence: str
 ) -> None:
     answer = ask("POST", f"/models/{name}", body, content_type=kind)
 
     assert answer.status in (400, 502)
     assert sentence in answer.said["error"] == answer.said["detail"]
-    assert list(ask.door.director.home.uploads.iterdir()) == []
+    assert list(ask.director.home.uploads.iterdir()) == []

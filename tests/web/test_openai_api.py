@@ -7,19 +7,19 @@ from collections.abc import Iterator
 import numpy
 import openai
 import pytest
-from sending import TOKEN, Client
+from doors import OpenDoor
 from served_models import serving
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
     with serving(tmp_path_factory.mktemp("models")) as client:
         yield client
 
 
 @pytest.fixture
-def client(ask: Client) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{ask.url}/v1", api_key=TOKEN, max_retries=0) as made:
+def client(ask: OpenDoor) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{ask.url}/v1", api_key=ask.token or "", max_retries=0) as made:
         yield made
 
 
@@ -93,7 +93,9 @@ def test_an_unknown_model_is_told_with_the_names_there_are(client: openai.OpenAI
     assert caught.value.code == "model_not_found"
 
 
-def test_what_is_not_offered_is_refused_and_a_wrong_token_is_told(ask: Client, client: openai.OpenAI) -> None:
+def test_what_is_not_offered_is_refused_and_a_wrong_token_is_told(
+    ask: OpenDoor, client: openai.OpenAI
+) -> None:
     stranger = openai.OpenAI(base_url=f"{ask.url}/v1", api_key="wrong", max_retries=0)
 
     with pytest.raises(openai.BadRequestError, match="'tools' is not offered"):

@@ -16,6 +16,7 @@ from wattbus.energy.feed import PowerFeed
 from wattbus.energy.ledger import Ledger
 from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
+from wattbus.ml.curve import keep_only_the_curve
 from wattbus.runtime import iris, uploads
 from wattbus.runtime.actions import KnownProduction
 from wattbus.runtime.alerts import AlertWatch
@@ -153,12 +154,14 @@ class RunningProduction(Requests):
         return self
 
     def _remove_ended_runs(self) -> None:
-        """Take out the working folders of trainings whose messages have ended."""
+        """Take out what trainings whose messages have ended worked with; the curve stays as long as the message."""
         for folder in self.home.runs.glob("message-*"):
             number = folder.name.removeprefix("message-")
             header = self.store.header(int(number)) if number.isdecimal() else None
-            if header is None or header.status not in (Status.QUEUED, Status.DELIVERED):
+            if header is None:
                 shutil.rmtree(folder, ignore_errors=True)
+            elif header.status not in (Status.QUEUED, Status.DELIVERED):
+                keep_only_the_curve(folder)
 
     def stop(self, grace_seconds: float = 30.0) -> str:
         """Finish what somebody waits for, keep the rest queued, and return the state: Stopped, or Suspended.

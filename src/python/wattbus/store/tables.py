@@ -69,6 +69,9 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
 
 
+#: Which messages are trainings, as a condition of SQL.
+TRAININGS = "body_class = 'wattbus.messages.TrainRequest' AND type = 'Request'"
+
 messages = Table(
     "messages",
     metadata,
@@ -131,6 +134,8 @@ messages = Table(
         sqlite_where=text("status IN ('Error', 'Suspended')"),
         postgresql_where=text("status IN ('Error', 'Suspended')"),
     ),
+    # The trainings, a handful among any number of other messages.
+    Index("messages_trainings", "id", sqlite_where=text(TRAININGS), postgresql_where=text(TRAININGS)),
 )
 
 bodies = Table(

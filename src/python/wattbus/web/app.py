@@ -14,6 +14,8 @@ from wattbus.errors import (
     AlreadyRunning,
     BadRequest,
     BadSettings,
+    ModelCorrupt,
+    ModelNotCached,
     NotRunning,
     QueueFull,
     Refused,
@@ -29,12 +31,15 @@ from wattbus.web import (
     home_page,
     iop_api,
     messages_api,
+    model_pages,
     models_api,
     openai_api,
     send_api,
     sign_in,
     static_files,
+    table_pages,
     test_pages,
+    training_pages,
 )
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
@@ -45,6 +50,8 @@ from wattbus.web.twin import Twins
 #: The status of each kind of error; the first kind that fits counts.
 _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
     (UnknownName, 404),
+    (ModelNotCached, 404),
+    (ModelCorrupt, 409),
     (Refused, 403),
     (UsedKey, 422),
     (BadRequest, 400),
@@ -66,7 +73,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
     twins = Twins(drawing)
-    for part in (home_page, messages_api, test_pages):
+    for part in (home_page, model_pages, training_pages, table_pages, messages_api, test_pages):
         part.add(twins, desk)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")

@@ -84,6 +84,7 @@ class Twins:
         tag: str = "portal",
         then: str | Callable[[Any], str] = "",
         said: str | Callable[[Any], str] = "",
+        wrong: Callable[[Any], bool] = lambda _: False,
         api: str | None = None,
         method: str = "POST",
     ) -> None:
@@ -91,7 +92,8 @@ class Twins:
 
         ``function`` takes a pydantic model as ``body`` (or nothing), path parameters by name, and the asker where it
         has a parameter ``who``. After a form the browser goes to ``then`` (by default where it was), and ``said``
-        stands there as a sentence; both may be made of what the function returns.
+        stands there as a sentence; both may be made of what the function returns, and ``wrong`` tells whether that is
+        bad news.
         """
         signature = _resolved(function)
         model = signature.parameters["body"].annotation if "body" in signature.parameters else None
@@ -112,7 +114,7 @@ class Twins:
             except WattbusError as error:
                 return self.back(back, str(error), wrong=True)
             where = then(done) if callable(then) else then
-            return self.back(where or back, said(done) if callable(said) else said)
+            return self.back(where or back, said(done) if callable(said) else said, wrong=wrong(done))
 
         self.pages.add_api_route(path, form, methods=["POST"], dependencies=[needs(role)], name=path)
         self._add_json(api or path, function, method, signature, role, tag)
