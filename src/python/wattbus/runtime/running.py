@@ -20,7 +20,7 @@ from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
 from wattbus.ml.curve import keep_only_the_curve
-from wattbus.runtime import iris
+from wattbus.runtime import iris, uploads
 from wattbus.runtime.actions import KnownProduction
 from wattbus.runtime.alerts import AlertWatch
 from wattbus.runtime.bus import Bus
@@ -159,6 +159,7 @@ class RunningProduction(Requests):
         for leftover in ModelStore(self.home.models).clean():
             self.bus.log("Info", f"removed what a killed process left in the model folder: {leftover}", "")
         self._remove_ended_runs()
+        uploads.sweep(self.home, self.store.engine)
         self.ledger.start()
         if self._daily is not None:
             self._daily.start()

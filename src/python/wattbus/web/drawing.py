@@ -64,6 +64,7 @@ class Drawing:
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
             clean_lines=words.clean_lines, joule_range=words.joule_range, watts=words.watts,
             sparkline=sparkline, moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
+            from_json=json.loads,
         )  # fmt: skip
         self._environment.globals.update(
             menu=MENU,
