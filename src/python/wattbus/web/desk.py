@@ -71,7 +71,7 @@ class Desk:
         from wattbus.operations.place import tables_beside
 
         return tables_beside(
-            self.config.store_url, self.config.tables_url or f"sqlite:///{self.home.tables_file}"
+            self.home, self.config.store_url, self.config.tables_url or f"sqlite:///{self.home.tables_file}"
         )
 
     def production(self) -> ProductionConfig | None:

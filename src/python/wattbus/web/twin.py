@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from wattbus.access import Role
 from wattbus.errors import WattbusError
@@ -103,7 +103,7 @@ class Twins:
                 str((await request.form()).get("back", "")) or request.headers.get("referer", "")
             )
             try:
-                values: dict[str, Any] = dict(request.path_params)
+                values = _places(request, signature)
                 if model is not None:
                     values["body"] = model.model_validate(await _fields(request, model))
                 if "who" in signature.parameters:
@@ -194,6 +194,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0:
         return None  # infinity and NaN are no JSON
     return value
+
+
+def _places(request: Request, signature: inspect.Signature) -> dict[str, Any]:
+    """Return the path parameters as the function wants them."""
+    return {
+        name: TypeAdapter(signature.parameters[name].annotation).validate_python(value)
+        for name, value in request.path_params.items()
+    }
 
 
 async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
