@@ -22,7 +22,7 @@ from wattbus.home import Home
 from wattbus.store.rows import energy_row
 from wattbus.store.tables import energy
 
-TOKEN = "a-token-for-tests"  # noqa: S105 - of a test
+TOKEN = "a-token-for-tests"
 BOAMPS = "/api/v1/energy/boamps"
 
 

@@ -21,7 +21,7 @@ from wattbus.energy.record import EnergyRecord, EnergyStatus, Scope, TaskFacts, 
 from wattbus.store.rows import energy_row
 from wattbus.store.tables import energy, energy_intervals
 
-TOKEN = "a-token-for-tests"  # noqa: S105 - of a test
+TOKEN = "a-token-for-tests"
 NOW_US = int(datetime.now(UTC).timestamp() * 1e6)
 TODAY = datetime.now(UTC).date().isoformat()
 
