@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattbus.energy.label import ModelLabel
-from wattbus.web.charts import Bar, scale, stacked_bars
+from wattbus.web.bar_charts import Bar, scale, stacked_bars
 from wattbus.web.label_drawing import draw_label, in_words
 
 HEIGHT = 204.0  # of the drawing area

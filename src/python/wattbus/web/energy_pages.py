@@ -28,7 +28,7 @@ from wattbus.store.energy_queries import (
     bucket_sums,
     energy_sums,
 )
-from wattbus.web.charts import Bar, stacked_bars
+from wattbus.web.bar_charts import Bar, stacked_bars
 from wattbus.web.desk import Desk
 from wattbus.web.label_drawing import wh
 from wattbus.web.twin import Twins
