@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from iop import Production
 from doors import OpenDoor, open_door
+from iop import Production
 
 import tinymodels
 from wattbus.home import Home

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from iop import Production
 from doors import open_door
+from iop import Production
 
 from components import Gate, echo_production
 from waiting import until

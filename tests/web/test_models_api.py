@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy
 import pytest
+from doors import OpenDoor
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
-from doors import OpenDoor
 from served_models import serving
 
 from wattbus.store.queries import list_messages, message_body

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from iop import BusinessOperation, Production
 from doors import Asked, OpenDoor, open_door
+from iop import BusinessOperation, Production
 
 from components import Gate, echo_production
 from waiting import until

@@ -28,12 +28,21 @@ from wattbus.errors import (
     WattbusError,
 )
 from wattbus.web import (
+    alert_page,
+    boamps_pages,
+    energy_pages,
     home_page,
     iop_api,
+    job_pages,
+    label_pages,
+    log_page,
     messages_api,
+    metrics_page,
     model_pages,
     models_api,
     openai_api,
+    purge_page,
+    queue_pages,
     send_api,
     sign_in,
     static_files,
@@ -73,7 +82,23 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
     twins = Twins(drawing)
-    for part in (home_page, model_pages, training_pages, table_pages, messages_api, test_pages):
+    for part in (
+        home_page,
+        model_pages,
+        training_pages,
+        table_pages,
+        log_page,
+        queue_pages,
+        job_pages,
+        alert_page,
+        purge_page,
+        metrics_page,
+        energy_pages,
+        boamps_pages,
+        label_pages,
+        messages_api,
+        test_pages,
+    ):
         part.add(twins, desk)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")

@@ -154,6 +154,10 @@ class Twins:
             summary=(function.__doc__ or function.__name__).strip().splitlines()[0],
         )
 
+    def share(self, **functions: Any) -> None:
+        """Give the templates functions of a part under these names."""
+        self._drawing.share(**functions)
+
     # -- answers ------------------------------------------------------------------------------------------------
 
     def draw(
