@@ -25,6 +25,7 @@ from wattbus.web.audit import Audit
 from wattbus.web.bodies import Reading, Shape, too_long
 from wattbus.web.buckets import Bucket, Failures
 from wattbus.web.origins import is_foreign, is_loopback, name_in, network_of
+from wattbus.web.shapes import error_body, is_for_programs
 
 logger = logging.getLogger("wattbus.door")
 
@@ -272,7 +273,7 @@ def _token_in(authorization: str) -> str | None:
 def _is_a_page(scope: Scope, headers: dict[str, str]) -> bool:
     return (
         scope["method"] == "GET"
-        and not scope["path"].startswith(("/api/", "/v1/", "/models/"))
+        and not is_for_programs(scope["path"])
         and "text/html" in headers.get("accept", "")
     )
 
@@ -306,11 +307,10 @@ async def _to_sign_in(scope: Scope, send: Send) -> None:
 
 async def _answer(send: Send, scope: Scope, asked: dict[str, str], status: HTTPStatus, sentence: str) -> None:
     path = scope["path"]
-    old = path.startswith(("/api/iop", "/api/wattbus"))  # their clients look for "error"
-    told = {"error": sentence} if old else problem(status, sentence, path)
+    told, kind = error_body(path, status, sentence)
     body = json.dumps(told).encode()
-    kind = b"application/json" if old else b"application/problem+json"
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    old = path.startswith(("/api/iop", "/api/wattbus"))
     if status is HTTPStatus.UNAUTHORIZED:
         # A browser would keep a password that it has asked for, and show it with whatever it sends.
         basic = old and "sec-fetch-mode" not in asked
@@ -321,16 +321,3 @@ async def _answer(send: Send, scope: Scope, asked: dict[str, str], status: HTTPS
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def problem(status: int, sentence: str, path: str, **more: object) -> dict[str, object]:
-    """Return an error in the form of RFC 9457."""
-    title = HTTPStatus(status).phrase
-    return {
-        "type": "about:blank",
-        "title": title,
-        "status": int(status),
-        "detail": sentence,
-        "instance": path,
-        **more,
-    }
