@@ -24,7 +24,17 @@ from wattbus.errors import (
     UnknownName,
     WattbusError,
 )
-from wattbus.web import home_page, iop_api, send_api, sign_in, static_files
+from wattbus.web import (
+    access_page,
+    home_page,
+    iop_api,
+    item_pages,
+    production_pages,
+    send_api,
+    sign_in,
+    static_files,
+)
+from wattbus.web.audit import Audit, AuditBook
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
 from wattbus.web.guard import Guard, Rules, problem
@@ -54,9 +64,10 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     # No pages made elsewhere: FastAPI's own documentation page loads its script from a CDN.
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
-    twins = Twins(drawing)
-    for part in (home_page,):
+    twins, book = Twins(drawing), AuditBook(desk)
+    for part in (home_page, production_pages, item_pages):
         part.add(twins, desk)
+    access_page.add(twins, desk, book)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")
     app.include_router(twins.api)
@@ -69,14 +80,14 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.add_exception_handler(HTTPException, errors.no_such_thing)
     app.add_exception_handler(Exception, errors.a_bug)
     app.add_middleware(Guard, rules=rules)
+    app.add_middleware(Audit, book=book)
     return app
 
 
 def _production(desk: Desk) -> tuple[str, str]:
     running = desk.running
-    if running is not None:
-        return running.production.name, running.state
-    return desk.director.get_default_production(), desk.director.last_state()
+    name = running.production.name if running else desk.director.get_default_production()
+    return name, desk.state()
 
 
 class _Errors:

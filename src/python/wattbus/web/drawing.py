@@ -63,7 +63,12 @@ class Drawing:
             moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
         )  # fmt: skip
         self._environment.globals.update(
-            menu=MENU, version=__version__, curl=_curl, python_call=_python_call, UNKNOWN=words.UNKNOWN
+            menu=MENU,
+            version=__version__,
+            curl=_curl,
+            python_call=_python_call,
+            UNKNOWN=words.UNKNOWN,
+            joule_range=words.joule_range,
         )
 
     def page(self, request: Request, template: str, view: Any, told: Any = None, **more: Any) -> str:
@@ -97,10 +102,15 @@ def _moment(time_us: int | None) -> Markup:
 
 def _state(word: str) -> Markup:
     """Show a state as a badge: a sign, the word, a colour."""
-    kind, sign = _STATES.get(word, ("plain", "○"))
+    kind, sign = look_of(word)
     return Markup('<span class="state {}"><span aria-hidden="true">{}</span> {}</span>').format(
         kind, sign, word
     )
+
+
+def look_of(word: str) -> tuple[str, str]:
+    """Return the class and the sign of a state."""
+    return _STATES.get(word, ("plain", "○"))
 
 
 def _figure(value: float | int | None, digits: int = 3) -> str:
