@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from iop import Message, PydanticMessage
-from pydantic import ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 
 class WattbusMessage(PydanticMessage):
@@ -70,6 +70,10 @@ class MLResponse(WattbusMessage):
     task: str
     pictures: list[str] = Field(default=[], description="names of annotated pictures in the pictures folder")
     notes: list[str] = []
+    input_tokens: int | None = Field(
+        default=None, description="tokens that the model read; empty: not counted"
+    )
+    output_tokens: int | None = Field(default=None, description="tokens that it wrote")
 
 
 class TrainRequest(PydanticMessage):
@@ -106,6 +110,16 @@ class TrainRequest(PydanticMessage):
         return dict(self.__pydantic_extra__ or {})
 
 
+class ChangedExample(BaseModel):
+    """A test row that the new model answers in another way than the old one."""
+
+    row: int = Field(description="its place in the rows as read; the first is 1")
+    text: str = Field(description="the first characters of it")
+    label: str = Field(description="what the table says")
+    old: str
+    new: str
+
+
 class TrainResponse(WattbusMessage):
     """Old and new metrics of a training, side by side; the new version is staged, not live."""
 
@@ -118,6 +132,7 @@ class TrainResponse(WattbusMessage):
     train_rows: int
     test_rows: int
     changed_predictions: int
+    changed_examples: list[ChangedExample] = Field(default=[], description="the first of those predictions")
     seconds: float
     notes: list[str] = []
 

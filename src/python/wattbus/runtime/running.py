@@ -19,7 +19,8 @@ from wattbus.energy.ledger import Ledger
 from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
-from wattbus.runtime import iris
+from wattbus.ml.curve import keep_only_the_curve
+from wattbus.runtime import iris, uploads
 from wattbus.runtime.actions import KnownProduction
 from wattbus.runtime.alerts import AlertWatch
 from wattbus.runtime.bus import Bus
@@ -34,6 +35,7 @@ from wattbus.runtime.reading import load
 from wattbus.runtime.requests import Requests
 from wattbus.runtime.retention import DailyPurge
 from wattbus.runtime.standing import ItemStatus
+from wattbus.runtime.sums import HourlySums
 from wattbus.runtime.types import MessageTypes
 from wattbus.secrets import Vault
 from wattbus.store import instances
@@ -108,6 +110,7 @@ class RunningProduction(Requests):
         self.state = "Stopped"
         self._grace = Grace(0.0)
         self._daily = None if retention is None else DailyPurge(self.store, retention, clock, self._warn)
+        self._sums = HourlySums(self.store, self._warn)
         self._stopping = threading.Lock()
         self._companions = [make(self) for make in companions]
 
@@ -156,9 +159,11 @@ class RunningProduction(Requests):
         for leftover in ModelStore(self.home.models).clean():
             self.bus.log("Info", f"removed what a killed process left in the model folder: {leftover}", "")
         self._remove_ended_runs()
+        uploads.sweep(self.home, self.store.engine)
         self.ledger.start()
         if self._daily is not None:
             self._daily.start()
+        self._sums.start()
         if dead:
             self.bus.log(
                 "Warning", f"the production was Troubled ({dead}): what it had in hand is taken back", ""
@@ -174,12 +179,14 @@ class RunningProduction(Requests):
         return self
 
     def _remove_ended_runs(self) -> None:
-        """Take out the working folders of trainings whose messages have ended."""
+        """Take out what trainings whose messages have ended worked with; the curve stays as long as the message."""
         for folder in self.home.runs.glob("message-*"):
             number = folder.name.removeprefix("message-")
             header = self.store.header(int(number)) if number.isdecimal() else None
-            if header is None or header.status not in (Status.QUEUED, Status.DELIVERED):
+            if header is None:
                 shutil.rmtree(folder, ignore_errors=True)
+            elif header.status not in (Status.QUEUED, Status.DELIVERED):
+                keep_only_the_curve(folder)
 
     def stop(self, grace_seconds: float = 30.0) -> str:
         """Finish what somebody waits for, keep the rest queued, and return the state: Stopped, or Suspended.
@@ -200,6 +207,7 @@ class RunningProduction(Requests):
                 self._daily.stop()
             for companion in self._companions:
                 companion.stop()
+            self._sums.stop()
             undelivered = self.bus.undelivered.close()
             state = "Suspended" if self.life.left() or undelivered or not ended else "Stopped"
             self.bus.log("Info", f"production {self.production.name} ends: {state}", "")

@@ -12,13 +12,13 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from wattbus.access import Role
 from wattbus.errors import WattbusError
@@ -27,6 +27,15 @@ from wattbus.web.drawing import Drawing
 from wattbus.web.roles import Asking, needs
 
 API = "/api/v1"
+#: What every route of the API may answer in place of what was asked for; see :func:`wattbus.web.shapes.problem`.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "What was wrong, as problem+json (RFC 9457); `detail` is a sentence for people.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+#: A whole number that a column of a database holds; a larger one is refused before it gets there.
+_WHOLE = Field(ge=-(2**63), le=2**63 - 1)
 _SAID = "wattbus_said"
 
 
@@ -60,10 +69,10 @@ class Twins:
         self.pages.add_api_route(path, page, methods=["GET"], dependencies=[needs(role)], name=template)
         self._add_json(api or path, function, "GET", signature, role, tag)
 
-    def json(
+    def read(
         self, path: str, function: Callable[..., Any], *, role: Role = Role.VIEWER, tag: str = "portal"
     ) -> None:
-        """Open a view that has no page of its own, at ``/api/v1`` + ``path``."""
+        """Open what only programs read, under ``/api/v1``: a view without a page."""
         self._add_json(path, function, "GET", _resolved(function), role, tag)
 
     def action(
@@ -75,6 +84,7 @@ class Twins:
         tag: str = "portal",
         then: str | Callable[[Any], str] = "",
         said: str | Callable[[Any], str] = "",
+        wrong: Callable[[Any], bool] = lambda _: False,
         api: str | None = None,
         method: str = "POST",
     ) -> None:
@@ -82,7 +92,8 @@ class Twins:
 
         ``function`` takes a pydantic model as ``body`` (or nothing), path parameters by name, and the asker where it
         has a parameter ``who``. After a form the browser goes to ``then`` (by default where it was), and ``said``
-        stands there as a sentence; both may be made of what the function returns.
+        stands there as a sentence; both may be made of what the function returns, and ``wrong`` tells whether that is
+        bad news.
         """
         signature = _resolved(function)
         model = signature.parameters["body"].annotation if "body" in signature.parameters else None
@@ -92,7 +103,7 @@ class Twins:
                 str((await request.form()).get("back", "")) or request.headers.get("referer", "")
             )
             try:
-                values: dict[str, Any] = dict(request.path_params)
+                values = _places(request, signature)
                 if model is not None:
                     values["body"] = model.model_validate(await _fields(request, model))
                 if "who" in signature.parameters:
@@ -103,7 +114,7 @@ class Twins:
             except WattbusError as error:
                 return self.back(back, str(error), wrong=True)
             where = then(done) if callable(then) else then
-            return self.back(where or back, said(done) if callable(said) else said)
+            return self.back(where or back, said(done) if callable(said) else said, wrong=wrong(done))
 
         self.pages.add_api_route(path, form, methods=["POST"], dependencies=[needs(role)], name=path)
         self._add_json(api or path, function, method, signature, role, tag)
@@ -136,11 +147,16 @@ class Twins:
             methods=[method],
             dependencies=[needs(role)],
             tags=[tag],
+            responses=PROBLEMS,
             name=function.__name__,
             operation_id=f"{method.lower()}{path}".replace("/", "_").replace("{", "").replace("}", ""),
             response_model=shape if typed else None,
             summary=(function.__doc__ or function.__name__).strip().splitlines()[0],
         )
+
+    def share(self, **functions: Any) -> None:
+        """Give the templates functions of a part under these names."""
+        self._drawing.share(**functions)
 
     # -- answers ------------------------------------------------------------------------------------------------
 
@@ -180,6 +196,14 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _places(request: Request, signature: inspect.Signature) -> dict[str, Any]:
+    """Return the path parameters as the function wants them."""
+    return {
+        name: TypeAdapter(signature.parameters[name].annotation).validate_python(value)
+        for name, value in request.path_params.items()
+    }
+
+
 async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
     """Return the fields of a form as the model wants them; an empty field is one that was left out."""
     form = await request.form()
@@ -207,10 +231,15 @@ def _resolved(function: Callable[..., Any]) -> inspect.Signature:
     hints = get_type_hints(function, include_extras=True)
     signature = inspect.signature(function)
     parameters = [
-        parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
+        parameter.replace(annotation=_bounded(hints.get(parameter.name, parameter.annotation)))
         for parameter in signature.parameters.values()
     ]
     return signature.replace(parameters=parameters, return_annotation=hints.get("return", Any))
+
+
+def _bounded(annotation: Any) -> Any:
+    """Return the annotation of a parameter with the bounds of 64 bits, where it is a whole number."""
+    return Annotated[annotation, _WHOLE] if annotation in (int, int | None) else annotation
 
 
 def _keyword_only(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
