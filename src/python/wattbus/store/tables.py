@@ -131,6 +131,13 @@ messages = Table(
         sqlite_where=text("status IN ('Error', 'Suspended')"),
         postgresql_where=text("status IN ('Error', 'Suspended')"),
     ),
+    # The newest of them, whatever their item.
+    Index(
+        "messages_dead_by_id",
+        "id",
+        sqlite_where=text("status IN ('Error', 'Suspended')"),
+        postgresql_where=text("status IN ('Error', 'Suspended')"),
+    ),
 )
 
 bodies = Table(
@@ -290,4 +297,13 @@ settings = Table(
     Column("value", Text, nullable=False),
     Column("changed_us", BigInteger, nullable=False),
     PrimaryKeyConstraint("production", "item", "name"),
+)
+
+saved_searches = Table(
+    "saved_searches",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("filter", Text, nullable=False),
+    Column("saved_by", String(128), nullable=False),
+    Column("saved_us", BigInteger, nullable=False),
 )

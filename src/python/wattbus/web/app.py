@@ -24,7 +24,16 @@ from wattbus.errors import (
     UnknownName,
     WattbusError,
 )
-from wattbus.web import home_page, iop_api, send_api, sign_in, static_files
+from wattbus.web import (
+    home_page,
+    iop_api,
+    message_actions,
+    message_pages,
+    send_api,
+    sign_in,
+    static_files,
+    trace_pages,
+)
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
 from wattbus.web.guard import Guard, Rules, problem
@@ -55,7 +64,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
     twins = Twins(drawing)
-    for part in (home_page,):
+    for part in (home_page, trace_pages, message_pages, message_actions):
         part.add(twins, desk)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")

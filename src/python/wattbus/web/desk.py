@@ -17,6 +17,7 @@ from wattbus.errors import NotRunning
 from wattbus.home import Home
 from wattbus.runtime.director import Director
 from wattbus.runtime.running import RunningProduction
+from wattbus.web.sse import Streams
 
 if TYPE_CHECKING:
     from wattbus.ml.models import ModelStore
@@ -28,6 +29,8 @@ class Desk:
 
     def __init__(self, director: Director, config: Config, access: Access) -> None:
         self.director, self.config, self.access = director, config, access
+        #: The answers that stay open while something is told live.
+        self.streams = Streams()
 
     @property
     def home(self) -> Home:
@@ -57,6 +60,12 @@ class Desk:
         with self.reading() as engine:
             if engine is None:
                 raise NotRunning("there is no store yet: start the production once.")
+            yield engine
+
+    @contextmanager
+    def writing(self) -> Iterator[Engine]:
+        """Open the store for a change that is no message, also while nothing runs."""
+        with self.director.deployment.writing() as engine:
             yield engine
 
     def models(self) -> ModelStore:

@@ -12,21 +12,25 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 from urllib.parse import quote, unquote, urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from wattbus.access import Role
-from wattbus.errors import WattbusError
+from wattbus.errors import BadRequest, WattbusError
 from wattbus.runtime.parsing import validation_sentence
 from wattbus.web.drawing import Drawing
 from wattbus.web.roles import Asking, needs
 
 API = "/api/v1"
+#: A parameter of a path: the id of a message or a session.
+MessageId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+#: A parameter of a query: where a page of a list begins.
+PageId = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 _SAID = "wattbus_said"
 
 
@@ -46,15 +50,24 @@ class Twins:
         role: Role = Role.VIEWER,
         tag: str = "portal",
         api: str | None = None,
+        wrong: Callable[..., Any] | None = None,
     ) -> None:
         """Open a page at ``path`` and its JSON at ``/api/v1`` + ``api`` (by default the same path).
 
-        ``function`` is called with its query and path parameters, as FastAPI reads them from its signature.
+        ``function`` is called with its query and path parameters, as FastAPI reads them from its signature. Where it
+        raises BadRequest, ``wrong`` is called with the error and the same parameters, and the page shows what it
+        returns: so a form keeps what was typed.
         """
         signature = _resolved(function)
 
         async def page(request: Request, **values: Any) -> Response:
-            return self.draw(request, template, await run_in_threadpool(function, **values))
+            try:
+                view = await run_in_threadpool(function, **values)
+            except BadRequest as error:
+                if wrong is None:
+                    raise
+                return self.draw(request, template, await run_in_threadpool(wrong, error, **values), 400)
+            return self.draw(request, template, view)
 
         page.__signature__ = _with_request(signature)  # type: ignore[attr-defined]
         self.pages.add_api_route(path, page, methods=["GET"], dependencies=[needs(role)], name=template)
@@ -71,12 +84,15 @@ class Twins:
         said: str | Callable[[Any], str] = "",
         api: str | None = None,
         method: str = "POST",
+        again: tuple[str, Callable[..., Any]] | None = None,
     ) -> None:
         """Open an action for forms at ``path`` and for programs at ``/api/v1`` + ``api``.
 
         ``function`` takes a pydantic model as ``body`` (or nothing), path parameters by name, and the asker where it
         has a parameter ``who``. After a form the browser goes to ``then`` (by default where it was), and ``said``
-        stands there as a sentence; both may be made of what the function returns.
+        stands there as a sentence; both may be made of what the function returns. ``again`` is a template and a
+        function of the sentence, the fields and the path parameters, whose page is shown where the form is wrong: so
+        that what was typed is kept.
         """
         signature = _resolved(function)
         model = signature.parameters["body"].annotation if "body" in signature.parameters else None
@@ -85,17 +101,26 @@ class Twins:
             back = local_path(
                 str((await request.form()).get("back", "")) or request.headers.get("referer", "")
             )
+            fields = {} if model is None else await _fields(request, model)
+            places: dict[str, Any] = {}
             try:
-                values: dict[str, Any] = dict(request.path_params)
+                places |= _places(request, signature)
+                values = dict(places)
                 if model is not None:
-                    values["body"] = model.model_validate(await _fields(request, model))
+                    values["body"] = model.model_validate(fields)
                 if "who" in signature.parameters:
                     values["who"] = request.state.who
                 done = await run_in_threadpool(function, **values)
-            except ValidationError as error:
-                return self.back(back, validation_sentence("the form", error), wrong=True)
-            except WattbusError as error:
-                return self.back(back, str(error), wrong=True)
+            except (ValidationError, WattbusError) as error:
+                sentence = (
+                    validation_sentence("the form", error)
+                    if isinstance(error, ValidationError)
+                    else str(error)
+                )
+                if again is None or not places:
+                    return self.back(back, sentence, wrong=True)
+                view = await run_in_threadpool(again[1], sentence, fields, **places)
+                return self.draw(request, again[0], view, 422)
             where = then(done) if callable(then) else then
             return self.back(where or back, said(done) if callable(said) else said)
 
@@ -172,6 +197,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0:
         return None  # infinity and NaN are no JSON
     return value
+
+
+def _places(request: Request, signature: inspect.Signature) -> dict[str, Any]:
+    """Return the path parameters as the function wants them."""
+    return {
+        name: TypeAdapter(signature.parameters[name].annotation).validate_python(value)
+        for name, value in request.path_params.items()
+    }
 
 
 async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
