@@ -36,6 +36,8 @@ USER wattbus
 WORKDIR /data
 ENV WATTBUS_HOME=/data
 VOLUME /data
+# The HTTP door: reached from outside with WATTBUS_HTTP_HOST=0.0.0.0 and a token.
+EXPOSE 52080
 # Seldom: each look is a start of Python.
 HEALTHCHECK --interval=60s --start-period=60s --timeout=15s CMD ["wattbus", "status"]
 CMD ["wattbus", "start", "--foreground"]

@@ -33,7 +33,7 @@ OPTIONAL = {"iris", "pynvml"}
 CUDA = re.compile(r"nvidia-(?!ml-py)|cuda-|triton")
 HEAVY = ("torch", "transformers", "codecarbon", "fastapi", "sklearn", "PIL", "pandas")
 NEVER_IMPORTED = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "kernels"}
-LOWEST = {"torch": "2.10", "transformers": "5.3"}
+LOWEST = {"torch": "2.10", "transformers": "5.3", "starlette": "0.49.1"}
 
 
 def pins(file: str) -> dict[str, Requirement]:
@@ -123,7 +123,8 @@ def test_every_requirement_has_its_reason_beside_it() -> None:
 
 @pytest.mark.parametrize(("name", "lowest"), LOWEST.items())
 def test_libraries_with_known_holes_are_new_enough(name: str, lowest: str) -> None:
-    assert not DECLARED[name].specifier.contains(f"{Version(lowest).major}.{Version(lowest).minor - 1}")
+    before = f"{Version(lowest).major}.{Version(lowest).minor - 1}"
+    assert not DECLARED[name].specifier.contains(before)
     assert Version(importlib.metadata.version(name)) >= Version(lowest)
 
 
@@ -179,7 +180,13 @@ def test_the_wheel_holds_what_runs_without_the_checkout(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
 
     sources = {str(file.relative_to(SOURCE)) for file in (SOURCE / "wattbus").rglob("*.py")}
+    drawn = [
+        *(SOURCE / "wattbus" / "web" / "templates").rglob("*"),
+        *(SOURCE / "wattbus" / "web" / "static").rglob("*"),
+    ]
     assert sources <= names
+    assert {str(file.relative_to(SOURCE)) for file in drawn if file.is_file()} <= names
+    assert {"wattbus/web/templates/base.html", "wattbus/web/static/vendor/htmx.min.js"} <= names
     assert {"wattbus/py.typed", "wattbus/shipped/settings.py", "wattbus/shipped/reviews.csv"} <= names
     assert [name for name in names if name.startswith(("tests", "settings"))] == []
 
@@ -236,6 +243,9 @@ def test_compose_starts_the_product_and_with_its_profile_iris_on_the_same_settin
 
     mounted = {volume.partition(":")[0] for service in (product, iris) for volume in service["volumes"]}
     assert "profiles" not in product
+    assert all(port.startswith("127.0.0.1:") for service in (product, iris) for port in service["ports"])
+    assert product["environment"]["WATTBUS_HTTP_HOST"] == "0.0.0.0"
+    assert product["environment"]["WATTBUS_TOKEN"].startswith("${WATTBUS_TOKEN:?")
     assert iris["profiles"] == ["iris"]
     assert iris["build"]["args"]["IRIS_IMAGE"] == "intersystemsdc/iris-community:latest"
     assert all("./src/python/settings.py" in str(service["volumes"]) for service in (product, iris))

@@ -23,6 +23,7 @@ from wattbus.errors import RequestFailed, TrainingFailed
 from wattbus.memory import descendants
 from wattbus.messages import OverrideRequest, TrainRequest
 from wattbus.ml import trainer
+from wattbus.ml.curve import Curve
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.trainer import TrainSpec
 from wattbus.store.queries import energy_records
@@ -215,7 +216,7 @@ def test_a_batch_that_does_not_fit_into_memory_says_which_size_to_try(tmp_path: 
     ):
         fit(
             base, rows, rows, arguments={"use_cpu": True}, batch_size=8, seed=1, folder=tmp_path / "work",
-            fingerprint="x", checkpoint=None, progress=lambda *_, **__: None,
+            fingerprint="x", checkpoint=None, curve=Curve(tmp_path), progress=lambda *_, **__: None,
         )  # fmt: skip
 
 

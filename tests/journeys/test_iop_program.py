@@ -89,7 +89,13 @@ def wattbus(tmp_path: Path) -> Iterator[Command]:
 
 @pytest.fixture
 def iop(wattbus: Command, tmp_path: Path) -> IopProgram:
-    return IopProgram(wattbus.json("start")["url"], tmp_path)
+    return program(wattbus, tmp_path)
+
+
+def program(wattbus: Command, folder: Path, role: str = "admin") -> IopProgram:
+    """Start the production; the program shows a new token, as the password of whatever name."""
+    url, token = wattbus.json("start")["url"], wattbus.json("token", "new", "iop", "--role", role)["token"]
+    return IopProgram(url, folder, IOP_USERNAME="ada", IOP_PASSWORD=token)
 
 
 def test_the_production_is_listed_asked_stopped_and_started_while_the_process_lives(
@@ -262,16 +268,14 @@ def test_the_end_of_the_process_is_wattbus_stop_also_where_its_production_was_st
     assert "could not reach" in iop("-x", status=1)
 
 
-def test_a_migration_uploads_the_project_for_who_has_the_password(
-    wattbus: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_migration_uploads_the_project_for_who_has_the_token_of_an_admin(
+    wattbus: Command, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "settings.py").write_text(CHANGED.replace(NAME, "Test.Uploaded"))
-    monkeypatch.setenv("WATTBUS_PASSWORD", "sesame")
-    url = wattbus.json("start")["url"]
-    stranger = IopProgram(url, tmp_path)
-    known = IopProgram(url, tmp_path, IOP_PASSWORD="sesame")
+    known = program(wattbus, tmp_path)
+    stranger = IopProgram(known.environment["IOP_URL"], tmp_path)
 
     refused = stranger("-m", "project/settings.py", status=1)
     taken = known("-m", "project/settings.py")
@@ -315,6 +319,7 @@ print(director.create_python_business_service("Ask").ask("from a script"))
 
 def test_a_script_beside_the_production_calls_its_service(wattbus: Command, tmp_path: Path) -> None:
     url = wattbus.json("start")["url"]
+    token = wattbus.json("token", "new", "page", "--role", "operator")["token"]
     (tmp_path / "page.py").write_text(SCRIPT)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WATTBUS_")}
 
@@ -323,7 +328,7 @@ def test_a_script_beside_the_production_calls_its_service(wattbus: Command, tmp_
             [sys.executable, "page.py"],
             cwd=tmp_path, env={**environment, **where}, capture_output=True, text=True, check=True, timeout=60,
         ).stdout
-        for where in ({"WATTBUS_HOME": str(wattbus.home)}, {"WATTBUS_URL": url})
+        for where in ({"WATTBUS_HOME": str(wattbus.home)}, {"WATTBUS_URL": url, "WATTBUS_TOKEN": token})
     ]  # fmt: skip
     rows = wattbus.json("messages")
 

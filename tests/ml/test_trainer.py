@@ -124,7 +124,7 @@ def test_a_training_betters_the_model_and_tells_both_sides(finished: Finished) -
     assert "other labels (1 stars" in result.old_note
     assert (result.steps, result.epochs, result.batch_size) == (120, 20.0, 4)
     assert (result.precision, result.resumed_from_step) == ("fp32", None)
-    assert result.changed_predictions >= len(result.changed_rows) > 0
+    assert result.changed_predictions >= len(result.changed_examples) > 0
     assert result.cpu_seconds is not None
     assert result.cpu_seconds > 0
     assert result.class_path.endswith("BertForSequenceClassification")

@@ -6,24 +6,26 @@ import base64
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from iop import Production
 
+from wattbus.access import Role
 from wattbus.config import read_config
 from wattbus.door import Director
 from wattbus.energy.feed import NullFeed
-from wattbus.web.guard import Rules
-from wattbus.web.serve import HttpDoor
+from wattbus.web.serve import HttpDoor, access_of, rules_of
+
+FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An answer: its status, what its JSON says, and its headers with lower-case names."""
+    """An answer: its status, what its JSON says (or its text), and its headers with lower-case names."""
 
     status: int
     said: Any
@@ -32,17 +34,18 @@ class Asked:
 
 @dataclass(frozen=True)
 class OpenDoor:
-    """A door that is open, and its director."""
+    """A door that is open, and its director; asked with the token of an admin, where it wants one."""
 
     url: str
     director: Director
-    password: str | None = None
+    token: str | None = None
+    config: Any = None
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Asked:
-        """Ask; a header is given with underscores for its hyphens."""
+        """Ask; a header is given with underscores for its hyphens. An empty ``authorization`` shows no token."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        if self.password is not None and "authorization" not in named:
-            named["authorization"] = basic(self.password)
+        if self.token is not None and "authorization" not in named and "cookie" not in named:
+            named["authorization"] = f"Bearer {self.token}"
         text = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
         with contextlib.closing(connection):
@@ -50,7 +53,24 @@ class OpenDoor:
             answer = connection.getresponse()
             content = answer.read()
         found = {name.lower(): value for name, value in answer.getheaders()}
-        return Asked(answer.status, json.loads(content) if content else None, found)
+        told = (
+            json.loads(content) if content and "json" in found.get("content-type", "") else content.decode()
+        )
+        return Asked(answer.status, told if content else None, found)
+
+    def as_role(self, role: Role | str) -> OpenDoor:
+        """Return the same door, asked with a new token of another role."""
+        access = access_of(self.director.home, self.config)
+        return replace(self, token=access.create(f"a {role}", Role(role)))
+
+    def page(self, path: str, **headers: str) -> Asked:
+        """Ask for a page, as a browser does."""
+        return self("GET", path, accept="text/html", **headers)
+
+    def form(self, path: str, fields: Mapping[str, Any] | None = None, **headers: str) -> Asked:
+        """Send the fields of a form; with a token it needs no CSRF value."""
+        sent = {"accept": "text/html", "content_type": FORM, **headers}
+        return self("POST", path, urlencode(fields or {}, doseq=True).encode(), **sent)
 
 
 def basic(password: str, user: str = "") -> str:
@@ -62,19 +82,23 @@ def basic(password: str, user: str = "") -> str:
 def open_door(
     home: Path,
     *productions: Production,
-    password: str | None = None,
-    rules: Rules | None = None,
+    rules: Mapping[str, Any] | None = None,
     start: bool = True,
+    insecure_local: bool = False,
     **config: Any,
 ) -> Iterator[OpenDoor]:
-    """Open a door to productions on a home, the first of them running."""
-    made = read_config(home=home, port=0, password=password, **config)
+    """Open a door to productions on a home, the first of them running; it is asked with the token of an admin.
+
+    ``rules`` are the limits of the guard that differ from the usual. With ``insecure_local`` no token is shown.
+    """
+    made = read_config(home=home, port=0, insecure_local=insecure_local, **config)
     director = Director(*productions, config=made, feed=NullFeed("a test"))
-    door = HttpDoor(director, made, rules)
+    token = None if insecure_local else access_of(director.home, made).create("the test", Role.ADMIN)
+    door = HttpDoor(director, made, replace(rules_of(director.home, made), **rules) if rules else None)
     try:
         if start:
             director.start_production()
-        yield OpenDoor(door.url, director, password)
+        yield OpenDoor(door.url, director, token, made)
     finally:
         door.close()
         director.close()

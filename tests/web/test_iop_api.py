@@ -182,22 +182,24 @@ def test_bindings_are_listed_and_one_that_is_not_there_cannot_be_removed(tmp_pat
     assert [unknown.status, nameless.status] == [404, 400]
 
 
-def test_code_is_taken_only_from_who_knows_the_password(tmp_path: Path) -> None:
+def test_code_is_taken_only_from_who_shows_the_token_of_an_admin(tmp_path: Path) -> None:
     upload = {
         "package": "mine",
         "body": [{"name": "settings.py", "data": SETTINGS}],
         "remote_folder": "/irisdev",
     }
 
-    with open_door(tmp_path / "open", echo_production()) as ask:
+    with open_door(tmp_path / "open", echo_production(), insecure_local=True) as ask:
         refused = ask("PUT", "/api/iop/migrate", upload)
-    with open_door(tmp_path / "closed", echo_production(), password="x", start=False) as ask:
+    with open_door(tmp_path / "closed", echo_production(), start=False) as ask:
+        by_operator = ask.as_role("operator")("PUT", "/api/iop/migrate", upload)
         taken = ask("PUT", "/api/iop/migrate", upload)
         started = ask("POST", "/api/iop/start", {"production": "Test.Uploaded"})
         answer = ask("POST", "/api/iop/test", {"target": "Echo", "classname": "Text", "body": {"text": "x"}})
 
-    assert refused.status == 403
-    assert "WATTBUS_PASSWORD" in refused.said["error"]
+    assert [refused.status, by_operator.status] == [403, 403]
+    assert "IOP_PASSWORD" in refused.said["error"]
+    assert "this takes admin" in by_operator.said["error"]
     assert (taken.status, started.status) == (200, 200)
     assert "uploaded x" in answer.said["body"]
 
@@ -208,7 +210,7 @@ def test_code_is_taken_only_from_who_knows_the_password(tmp_path: Path) -> None:
         ("GET", "/api/iop/nothing", 404, "nothing at"),
         ("GET", "/api/iop/start", 405, "GET is not known"),
         ("PUT", "/api/atelier/v1/USER/doc/IOP.Utils.cls", 404, "nothing to set up"),
-        ("GET", "/docs", 404, "nothing at"),
+        ("GET", "/nothing", 404, "nothing at"),
     ],
 )
 def test_an_address_that_is_not_there_is_an_error_in_words(
@@ -218,7 +220,7 @@ def test_an_address_that_is_not_there_is_an_error_in_words(
         answer = ask(method, path)
 
     assert answer.status == status
-    assert said in answer.said["error"]
+    assert said in answer.said["detail" if path == "/nothing" else "error"]
 
 
 def test_a_body_that_is_no_json_is_an_error_in_words(tmp_path: Path) -> None:

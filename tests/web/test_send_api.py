@@ -35,8 +35,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ask(tmp_path: Path, settings: Path) -> Iterator[OpenDoor]:
+def ask(tmp_path: Path, settings: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenDoor]:
     with open_door(tmp_path / "home", remote_production()) as door:
+        monkeypatch.setenv("WATTBUS_TOKEN", door.token or "")
         yield door
 
 
@@ -99,7 +100,7 @@ def test_a_time_out_returns_none_and_the_message_goes_on(tmp_path: Path, setting
     Gate.opened.clear()
     Gate.entered.clear()
 
-    with open_door(tmp_path / "home", remote_production()) as door:
+    with open_door(tmp_path / "home", remote_production(), insecure_local=True) as door:
         answer = service_at(door).ask_gate(0.05)
         Gate.opened.set()
 
@@ -141,20 +142,23 @@ def test_a_key_that_was_used_before_is_the_same_message(ask: OpenDoor) -> None:
     assert answers[0] == answers[1]
 
 
-def test_with_a_password_the_service_needs_it_as_well(
+def test_the_service_needs_a_token_of_an_operator(
     tmp_path: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_door(tmp_path / "home", remote_production(), password="sesame") as door:
-        with pytest.raises(BadRequest, match="WATTBUS_PASSWORD"):
+    with open_door(tmp_path / "home", remote_production()) as door:
+        with pytest.raises(BadRequest, match="wants a token"):
             service_at(door).ask("x")
-        monkeypatch.setenv("WATTBUS_PASSWORD", "sesame")
+        monkeypatch.setenv("WATTBUS_TOKEN", door.as_role("viewer").token or "")
+        with pytest.raises(BadRequest, match="this takes operator"):
+            service_at(door).ask("x")
+        monkeypatch.setenv("WATTBUS_TOKEN", door.as_role("operator").token or "")
         answer = service_at(door).ask("x")
 
     assert answer == "dear x"
 
 
 def test_a_stopped_production_and_one_that_is_gone_are_sentences(tmp_path: Path, settings: Path) -> None:
-    with open_door(tmp_path / "home", remote_production()) as door:
+    with open_door(tmp_path / "home", remote_production(), insecure_local=True) as door:
         service = service_at(door)
         door.director.stop_production()
         with pytest.raises(NotRunning, match="start one"):

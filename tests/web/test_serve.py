@@ -26,7 +26,7 @@ def test_a_taken_port_is_a_sentence_that_names_the_holder_and_the_option(tmp_pat
 
 
 def test_an_address_that_is_not_here_is_a_sentence(tmp_path: Path) -> None:
-    config = read_config(home=tmp_path, port=0, http_host="192.0.2.1", password="x")
+    config = read_config(home=tmp_path, port=0, http_host="192.0.2.1", token="t" * 16)
 
     with pytest.raises(BadSettings, match="cannot be opened"):
         HttpDoor(Director(echo_production(), home=tmp_path), config)

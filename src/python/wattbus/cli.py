@@ -84,9 +84,8 @@ def start(
         os.environ["WATTBUS_SUPERVISOR"] = "off"
     if insecure_local:
         os.environ["WATTBUS_INSECURE_LOCAL"] = "on"
-    token = None if as_json or not http else cli_access.first_token()
-    if foreground and token is not None:
-        _show_token(token)
+    if foreground:
+        cli_access.show_first_token(foreground=True)
     if foreground and configured().supervisor:
         from wattbus.supervisor import Supervisor
 
@@ -100,8 +99,8 @@ def start(
         return
     answer = server.start(configured(), settings)
     _show_status(answer, as_json)
-    if token is not None:
-        _show_token(token, answer.get("url"))
+    if not as_json:
+        cli_access.show_first_token(answer.get("url"))
 
 
 @app.command()
@@ -314,11 +313,6 @@ def _body(text: str) -> str:
         return Path(text[1:]).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body file {text[1:]!r} cannot be read: {error}.") from None
-
-
-def _show_token(token: str, url: str | None = None) -> None:
-    say(f"Sign in at {url or 'the address below'} with this token, which is shown this once:")
-    say(f"    {token}")
 
 
 def _show_status(answer: dict[str, Any], as_json: bool) -> None:

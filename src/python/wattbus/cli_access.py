@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -67,15 +68,27 @@ def revoke(
     say_json({"revoked": gone.id, "name": gone.name}) if as_json else say(f"{gone.name} ({gone.id}) is out.")
 
 
-def first_token() -> str | None:
-    """Make the first token of this home and return it, to be shown once; None: there is one already."""
-    from wattbus.access import Access
+def show_first_token(url: str | None = None, *, foreground: bool = False) -> None:
+    """Make the first token of this home and show it, this once.
+
+    Not where the output of a process in the foreground is kept: by a container, in ``wattbus.log``.
+    """
+    from wattbus.access import Access, Role
+    from wattbus.web.guard import is_loopback
 
     config = configured()
-    if not config.http or config.insecure_local:
-        return None
-    given = config.token.get_secret_value() if config.token is not None else None
-    return Access(home().create().access_file, given).first_token()
+    if not config.http or config.insecure_local or config.token is not None:
+        return
+    access = Access(home().create().access_file)
+    if access.tokens() or not is_loopback(
+        config.http_host
+    ):  # others can reach it: its owner makes the tokens
+        return
+    if foreground and not sys.stdout.isatty():
+        say("Nobody has a token yet: make one with `wattbus token new NAME --role admin`.")
+        return
+    say(f"Sign in at {url or 'the address below'} with this token, which is shown this once:")
+    say(f"    {access.create('owner', Role.ADMIN)}")
 
 
 def _moment(seconds: float) -> str:

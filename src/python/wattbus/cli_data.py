@@ -104,6 +104,20 @@ def models_repair(
     say(f"{name}: {done.version.id} is whole, {words.size(done.bytes_fetched)} fetched.")
 
 
+@models.command("rm")
+def models_rm(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[str, typer.Argument(help="Id of the version.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a version that is neither published nor staged, and that no other one was made from."""
+    gone = _models().remove(name, version)
+    if as_json:
+        say_json({"model": name, "version": gone.id, "bytes_freed": gone.size_bytes})
+        return
+    say(f"{name}: {gone.id} is removed, {words.size(gone.size_bytes)} are free.")
+
+
 @tables.command("ls")
 def tables_ls(as_json: JsonOption = False) -> None:
     """List the tables with their columns and rows."""

@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from wattbus.errors import BadSettings
 
+#: A token that somebody thinks out must be beyond guessing.
+SHORTEST_TOKEN = 16
+
 
 class Config(BaseSettings):
     """What may differ from machine to machine; the production itself is in ``settings.py``."""
@@ -87,6 +90,25 @@ class Config(BaseSettings):
         description="purge what ended so many days ago, once a day; by default everything is kept",
     )
 
+    otel_endpoint: str | None = Field(
+        default=None,
+        description="http://host:port of an OpenTelemetry collector that traces are sent to, by OTLP/HTTP",
+    )
+    otel_content: bool = Field(
+        default=False, description="on: those traces hold message bodies and error texts"
+    )
+
+    @field_validator("token", mode="after")
+    @classmethod
+    def _long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if len(value.get_secret_value()) < SHORTEST_TOKEN:
+            raise ValueError(
+                f"a token has at least {SHORTEST_TOKEN} characters; `wattbus token new` makes one"
+            )
+        return value
+
     @field_validator("allow_hosts", "http_names", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -104,4 +126,5 @@ def read_config(**given: Any) -> Config:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "WATTBUS_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise BadSettings(f"{name} is {json.dumps(str(first.get('input')))}: {first['msg']}.") from None
+        shown = "***" if first["loc"] == ("token",) else str(first.get("input"))
+        raise BadSettings(f"{name} is {json.dumps(shown)}: {first['msg']}.") from None

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from iop import Message, PydanticMessage
-from pydantic import ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 
 class WattbusMessage(PydanticMessage):
@@ -106,6 +106,16 @@ class TrainRequest(PydanticMessage):
         return dict(self.__pydantic_extra__ or {})
 
 
+class ChangedExample(BaseModel):
+    """A test row that the new model answers in another way than the old one."""
+
+    row: int = Field(description="its place in the rows as read; the first is 1")
+    text: str = Field(description="the first characters of it")
+    label: str = Field(description="what the table says")
+    old: str
+    new: str
+
+
 class TrainResponse(WattbusMessage):
     """Old and new metrics of a training, side by side; the new version is staged, not live."""
 
@@ -118,6 +128,7 @@ class TrainResponse(WattbusMessage):
     train_rows: int
     test_rows: int
     changed_predictions: int
+    changed_examples: list[ChangedExample] = Field(default=[], description="the first of those predictions")
     seconds: float
     notes: list[str] = []
 

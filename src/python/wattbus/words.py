@@ -109,6 +109,15 @@ def clean(text: str, longest: int | None = None) -> str:
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
+def clean_lines(text: str) -> str:
+    r"""Return ``text`` with its line ends, and every other control and direction character escaped.
+
+    >>> clean_lines("a\x1b[31m\nb")
+    'a\\x1b[31m\nb'
+    """
+    return "\n".join(clean(line.rstrip("\r")) for line in text.split("\n"))
+
+
 def _escaped(char: str) -> str:
     # Spaces of other widths count as not printable, and are harmless.
     return " " if char.isspace() and char > "\x9f" and char not in "\u2028\u2029" else repr(char)[1:-1]

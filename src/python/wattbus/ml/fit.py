@@ -13,6 +13,7 @@ from typing import Any
 from wattbus.errors import BadRequest, TrainingFailed
 from wattbus.ml.checkpoints import mark_complete
 from wattbus.ml.classifier import Classifier
+from wattbus.ml.curve import Curve
 from wattbus.ml.metrics import classification_metrics
 from wattbus.ml.training_options import KEPT_CHECKPOINTS, Value
 
@@ -86,6 +87,7 @@ def fit(
     folder: Path,
     fingerprint: str,
     checkpoint: Path | None,
+    curve: Curve,
     progress: Callable[..., None],
 ) -> Fitted:
     """Train ``base.model`` in place, from ``checkpoint`` if there is one; TrainingFailed when the loss is no number.
@@ -129,12 +131,16 @@ def fit(
 
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
             now, step, total = time.monotonic(), state.global_step, state.max_steps
+            curve.loss(step, total, last_loss[0])
             if now - self.told >= PROGRESS_SECONDS or step == total:
                 self.told = now
                 progress("training", step=step, total=total, loss=last_loss[0], epoch=state.epoch)
             is_due = step % max(1, math.floor(total * CHECKPOINT_SHARE)) == 0 and step < total
             if saves_by_itself and is_due and now - self.saved >= CHECKPOINT_SECONDS:
                 control.should_save = True
+
+        def on_evaluate(self, _args: Any, state: Any, _control: Any, metrics: Any = None, **_: Any) -> None:
+            curve.evaluation(state.global_step, state.max_steps, metrics or {})
 
         def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             mark_complete(folder / f"checkpoint-{state.global_step}", fingerprint)

@@ -23,9 +23,9 @@ from wattbus.errors import (
 from wattbus.ml import manifest, sources
 from wattbus.ml.fetching import Fetcher, replace_files, said_when_full
 from wattbus.ml.hub import Hub, Tell, megabytes
-from wattbus.ml.versions import ModelFolder, ModelVersion, Origin, Pointer, check_name
+from wattbus.ml.versions import Change, ModelFolder, ModelVersion, Origin, Pointer, check_name
 
-__all__ = ["Ensured", "ModelStore", "ModelVersion", "Verification", "check_name"]
+__all__ = ["Change", "Ensured", "ModelFile", "ModelStore", "ModelVersion", "Verification", "check_name"]
 
 _COMMIT_PREFIX = re.compile(r"[0-9a-f]{7,40}")
 
@@ -47,6 +47,15 @@ class Verification:
     version: str
     ok: bool
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of a version, as its manifest has it."""
+
+    name: str
+    size_bytes: int
+    sha256: str
 
 
 class ModelStore:
@@ -74,6 +83,10 @@ class ModelStore:
         found = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False))
         return [name for name in found if _is_name(name) and ModelFolder(self.root, name).ids()]
 
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of the versions of a model, oldest first; none for a model that is not here."""
+        return ModelFolder(self.root, name).ids()
+
     def versions(self, name: str) -> list[ModelVersion]:
         """Return the versions of a model, oldest first."""
         folder = ModelFolder(self.root, name)
@@ -93,6 +106,11 @@ class ModelStore:
         if pointer is None:
             raise self._not_here(name)
         return self._pointed(folder, pointer)
+
+    def published(self, name: str) -> str | None:
+        """Return the id of the published version, or None; it is not looked into."""
+        pointer = ModelFolder(self.root, name).current()
+        return None if pointer is None else pointer.version
 
     def staged(self, name: str) -> ModelVersion | None:
         """Return the version that waits to be published, or None."""
@@ -265,6 +283,52 @@ class ModelStore:
         version = self.current(name) if version_id is None else self.get(name, version_id)
         with said_when_full(self.root, name), folder.locked(progress or (lambda text: None)):
             return self._repaired(folder, version, progress or (lambda text: None))
+
+    def files(self, name: str, version_id: str) -> tuple[ModelFile, ...]:
+        """Return the files of a version as its manifest lists them."""
+        listed = manifest.read_manifest(self.get(name, version_id).path)["files"]
+        return tuple(
+            ModelFile(file, entry["size_bytes"], entry["sha256"]) for file, entry in sorted(listed.items())
+        )
+
+    def history(self, name: str) -> tuple[Change, ...]:
+        """Return what became of a model's versions, the newest change first."""
+        return tuple(reversed(ModelFolder(self.root, name).history()))
+
+    def remove(self, name: str, version_id: str) -> ModelVersion:
+        """Remove a version for good, and return what it was.
+
+        BadRequest for one that is published or staged, or that another version was made from: its licence and its
+        address are looked up there.
+        """
+        folder = ModelFolder(self.root, name)
+        if not folder.ids():
+            raise self._not_here(name)
+        with folder.locked():
+            version = folder.read(version_id)
+            self._check_unused(folder, version_id)
+            folder.remove(version_id)
+        self._verified.pop((name, version_id), None)
+        self._known.pop(version.path, None)
+        return version
+
+    def _check_unused(self, folder: ModelFolder, version_id: str) -> None:
+        current, staged = folder.current(), folder.staged()
+        if current is not None and current.version == version_id:
+            raise BadRequest(
+                f"{version_id} is the published version of the model {folder.name}: publish another one first, or roll "
+                f"back with `wattbus models rollback {folder.name}`."
+            )
+        if staged is not None and staged.version == version_id:
+            raise BadRequest(
+                f"{version_id} of the model {folder.name} is staged: publish it, or stage another one, then remove it."
+            )
+        children = [one for one in folder.ids() if one != version_id and folder.parent_of(one) == version_id]
+        if children:
+            raise BadRequest(
+                f"{version_id} of the model {folder.name} is the parent of {', '.join(children)}: remove what was made "
+                "from it first."
+            )
 
     def clean(self) -> list[str]:
         """Remove what crashes left behind, and say what was removed; meant for the start of a process."""

@@ -13,7 +13,8 @@ from wattbus.errors import BadRequest, Refused
 from wattbus.ml.tables import parse_limit, parse_url, without_secrets
 from wattbus.ml.training_options import parse_options
 
-ROW_NUMBERS_SHOWN = 10
+EXAMPLES_SHOWN = 20
+EXAMPLE_CHARACTERS = 300
 
 
 class TrainSpec(BaseModel):
@@ -131,6 +132,18 @@ class TrainMetrics(BaseModel):
     f1: float
 
 
+class ChangedExample(BaseModel):
+    """A test row that the new model answers in another way than the old one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    row: int  # as read, from 1
+    text: str  # its first EXAMPLE_CHARACTERS characters
+    label: str  # what the table says
+    old: str
+    new: str
+
+
 class TrainResult(BaseModel):
     """A finished training: old and new model on the same test rows, and the facts that reports need."""
 
@@ -145,7 +158,7 @@ class TrainResult(BaseModel):
     test_rows: int
     dropped_rows: int
     changed_predictions: int
-    changed_rows: tuple[int, ...]  # numbers of rows as read, from 1; the first ROW_NUMBERS_SHOWN
+    changed_examples: tuple[ChangedExample, ...]  # the first EXAMPLES_SHOWN
     seconds: float  # of the training itself, this attempt
     steps: int
     epochs: float

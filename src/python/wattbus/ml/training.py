@@ -24,11 +24,14 @@ from wattbus.errors import TrainingFailed, WattbusError
 from wattbus.home import make_owner_folder, sync_folder, write_durably
 from wattbus.ml.checkpoints import newest_complete, step_of
 from wattbus.ml.classifier import Classifier, load_classifier
+from wattbus.ml.curve import Curve
 from wattbus.ml.examples import Examples, Split, batch_size_for, label_order, read_examples, split_rows
 from wattbus.ml.metrics import classification_metrics, predict
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.train_spec import (
-    ROW_NUMBERS_SHOWN,
+    EXAMPLE_CHARACTERS,
+    EXAMPLES_SHOWN,
+    ChangedExample,
     TrainProgress,
     TrainResult,
     TrainSpec,
@@ -100,6 +103,8 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
     if removed:
         goes_on = f"goes on from step {step_of(checkpoint)}" if checkpoint else "restarts from the beginning"
         notes.append(f"{removed} checkpoints were incomplete or of another training; the training {goes_on}.")
+    curve = Curve(spec.run_folder)
+    curve.begin(step_of(checkpoint) if checkpoint else 0)
     fitted = fit(
         base,
         _examples_for(split.train, encoded, truth),
@@ -110,6 +115,7 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
         folder=work,
         fingerprint=fingerprint,
         checkpoint=checkpoint,
+        curve=curve,
         progress=events.progress,
     )
 
@@ -119,7 +125,7 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
     events.progress("evaluating the new model")
     fresh = load_classifier(saved, base.labels, None, seed)
     new = predict(fresh.model, fresh.collate, test_rows, EVAL_BATCH)
-    changed = _changed(old, new, split, examples)
+    changed = _changed(old, new, split, examples, base.labels)
     result = TrainResult(
         fingerprint=fingerprint,
         old_metrics=classification_metrics(test_truth, old),
@@ -130,7 +136,7 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
         test_rows=len(split.test),
         dropped_rows=examples.dropped,
         changed_predictions=len(changed),
-        changed_rows=tuple(changed[:ROW_NUMBERS_SHOWN]),
+        changed_examples=tuple(changed[:EXAMPLES_SHOWN]),
         seconds=fitted.seconds,
         steps=fitted.steps,
         epochs=fitted.epochs,
@@ -182,10 +188,22 @@ def _examples_for(
     return [{**encoded[row], "labels": truth[row]} for row in rows]
 
 
-def _changed(old: list[int], new: list[int], split: Split, examples: Examples) -> list[int]:
-    """Return the numbers of the test rows whose answer changed, in the order of the table."""
-    pairs = zip(split.test, old, new, strict=True)
-    return sorted(examples.row_numbers[row] for row, before, after in pairs if before != after)
+def _changed(
+    old: list[int], new: list[int], split: Split, examples: Examples, labels: Sequence[str]
+) -> list[ChangedExample]:
+    """Return the test rows whose answer changed, in the order of the table."""
+    pairs = sorted(zip(split.test, old, new, strict=True))
+    return [
+        ChangedExample(
+            row=examples.row_numbers[row],
+            text=examples.texts[row][:EXAMPLE_CHARACTERS],
+            label=examples.labels[row],
+            old=labels[before],
+            new=labels[after],
+        )
+        for row, before, after in pairs
+        if before != after
+    ]
 
 
 def _save(base: Classifier, run_folder: Path) -> Path:

@@ -33,6 +33,7 @@ CURRENT, STAGED, HISTORY = "current", "staged", "history.jsonl"
 MOST_REMEMBERED = 100  # versions to roll back to
 KEPT_PARTS_SECONDS = 7 * 24 * 3600
 _TELL_SECONDS = 2.0
+_HISTORY_BYTES = 20_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 _ID = re.compile(r"v\d{4,9}-[0-9a-f]{8}", re.ASCII)
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
@@ -56,6 +57,15 @@ class ModelVersion:
     metrics: dict[str, Any]
     facts: dict[str, Any]
     note: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a version: staged, published, rolled back to, removed."""
+
+    at_us: int
+    event: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,10 @@ class ModelFolder:
 
     def point(self, pointer: Pointer, event: str) -> None:
         """Publish a version: from here on readers get it, and a crash leaves the old or the new one."""
+        self._write(pointer)
+        self._note(event, pointer.version)
+
+    def _write(self, pointer: Pointer) -> None:
         document: dict[str, Any] = {
             "version": pointer.version,
             "before": list(pointer.before[-MOST_REMEMBERED:]),
@@ -149,7 +163,6 @@ class ModelFolder:
         if pointer.by is not None:
             document["by"] = pointer.by
         write_durably(self.path / CURRENT, json.dumps(document).encode())
-        self._note(event, pointer.version)
 
     def stage(self, version_id: str) -> None:
         """Let a version wait for its publication."""
@@ -160,6 +173,34 @@ class ModelFolder:
         """Forget what is staged; the version itself stays."""
         (self.path / STAGED).unlink(missing_ok=True)
         sync_folder(self.path)
+
+    def remove(self, version_id: str) -> None:
+        """Remove a version, also from what can be rolled back to; a crash leaves it whole or gone."""
+        current = self.current()
+        if current is not None and version_id in current.before:
+            before = tuple(one for one in current.before if one != version_id)
+            self._write(Pointer(current.version, before, current.by))
+        with self.aside() as aside:
+            os.rename(self.versions / version_id, aside / version_id)
+            sync_folder(self.versions)
+            self._note("removed", version_id)
+
+    def parent_of(self, version_id: str) -> str | None:
+        """Return the version that one was made from; None where its manifest names none, or cannot be read."""
+        try:
+            return self.read(version_id).parent
+        except ModelCorrupt:
+            return None
+
+    def history(self) -> list[Change]:
+        """Return what became of the versions, the oldest first; of a long history the end."""
+        file = self.path / HISTORY
+        if file.is_symlink() or not file.is_file():
+            return []
+        with file.open("rb") as lines:
+            lines.seek(max(0, file.stat().st_size - _HISTORY_BYTES))
+            text = lines.read(_HISTORY_BYTES).decode(errors="replace")
+        return [change for line in text.splitlines() if (change := _change(line)) is not None]
 
     def adopt(self, folder: Path, origin: Origin) -> ModelVersion:
         """Check ``folder``, seal it with a manifest, and move it among the versions.
@@ -313,6 +354,15 @@ class ModelFolder:
             sum(path.stat().st_size for path in parts.rglob("*") if path.is_file()) if parts.is_dir() else 0
         )
         return f" ({count:,} bytes are here so far)" if count else ""
+
+
+def _change(line: str) -> Change | None:
+    """Read a line of the history; None for one that a crash, or the beginning of what was read, has cut."""
+    try:
+        told = json.loads(line)
+        return Change(int(told["at_us"]), str(told["event"]), str(told["version"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _number(version_id: str) -> int:

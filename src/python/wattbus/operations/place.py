@@ -43,19 +43,21 @@ def training_tables(url: str = "") -> TrainingTables:
 
     The product's own tables are not among them, also where they share a database with the user's.
     """
+    return tables_beside(context.place().store_url, url or tables_url())
+
+
+def tables_beside(store_url: str | None, address: str) -> TrainingTables:
+    """Return the tables of a database without those of a store that lies in it as well."""
     from wattbus.ml.tables import TrainingTables
 
-    address = url or tables_url()
-    return TrainingTables(
-        address, private=frozenset(metadata.tables) if _holds_the_store(address) else frozenset()
-    )
+    private = frozenset(metadata.tables) if _holds_the_store(store_url, address) else frozenset()
+    return TrainingTables(address, private=private)
 
 
-def _holds_the_store(address: str) -> bool:
-    store = context.place().store_url
-    if store is None:
+def _holds_the_store(store_url: str | None, address: str) -> bool:
+    if store_url is None:
         return False
-    ours, theirs = make_url(store), make_url(address)
+    ours, theirs = make_url(store_url), make_url(address)
     return (ours.host, ours.port, ours.database) == (theirs.host, theirs.port, theirs.database)
 
 

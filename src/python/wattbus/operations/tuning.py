@@ -14,7 +14,7 @@ from wattbus import killpoints
 from wattbus.energy.record import DataFacts, TaskFacts
 from wattbus.energy.window import current_window
 from wattbus.errors import BadSettings, Cancelled, Refused, TrainingFailed, TrainingKilled
-from wattbus.messages import OverrideRequest, OverrideResponse, TrainRequest, TrainResponse
+from wattbus.messages import ChangedExample, OverrideRequest, OverrideResponse, TrainRequest, TrainResponse
 from wattbus.operations.metered import Metered
 from wattbus.operations.place import model_store, page_of, tables_url, training_tables
 from wattbus.operations.turns import Turns
@@ -174,6 +174,8 @@ class TuningOperation(Metered, BusinessOperation):
         )
 
     def _stage(self, result: TrainResult, old: ModelVersion, spec: TrainSpec) -> ModelVersion:
+        now = context.current()
+
         def build(folder: Path) -> None:
             shutil.copytree(result.model_folder, folder, dirs_exist_ok=True)
 
@@ -184,7 +186,12 @@ class TuningOperation(Metered, BusinessOperation):
             parent=old.id,
             licence=old.licence,
             metrics=result.new_metrics.model_dump(),
-            facts={"table": spec.table, "columns": list(spec.columns), "train_rows": result.train_rows},
+            facts={
+                "table": spec.table,
+                "columns": list(spec.columns),
+                "train_rows": result.train_rows,
+                "message_id": None if now is None else now.message_id,
+            },
             note=f"fine-tuned from {old.id} on {result.train_rows} rows of {spec.table}",
         )
 
@@ -237,6 +244,7 @@ def _response(result: TrainResult, old: ModelVersion, new: ModelVersion) -> Trai
         train_rows=result.train_rows,
         test_rows=result.test_rows,
         changed_predictions=result.changed_predictions,
+        changed_examples=[ChangedExample(**one.model_dump()) for one in result.changed_examples],
         seconds=result.seconds,
         notes=notes,
     )

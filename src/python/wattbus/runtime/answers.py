@@ -79,13 +79,17 @@ class Answers:
             return LiveService(_Here(self._director, name))
         from wattbus.runtime.remote import remote_service
 
-        url = read_config().url or control.call(self._director.home, "status")["url"]
+        given = read_config().url
+        if given is not None:
+            return remote_service(name, given)
+        home = self._director.home
+        url = control.call(home, "status")["url"]
         if url is None:
             raise NotRunning(
                 f"the production of {self._director.home.root} runs in another process that opens no HTTP door, and a "
                 "service is reached through it: start it without --no-http."
             )
-        return remote_service(name, url)
+        return remote_service(name, url, home)
 
     def _create_service_at(self, name: str, service: Any) -> None:
         service.value = self._create_service(name)

@@ -11,10 +11,12 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from wattbus.config import read_config
+from wattbus.access import Access
+from wattbus.config import Config, read_config
 from wattbus.energy.feed import NullFeed
 from wattbus.energy.ledger import Ledger
 from wattbus.errors import BadRequest, BadSettings, NotRunning, RequestFailed, StoreError, WattbusError
@@ -44,8 +46,11 @@ _LOOK_AGAIN_SECONDS = 0.5
 _LARGEST_ANSWER_BYTES = 300 * 1024 * 1024
 
 
-def remote_service(name: str, url: str) -> LiveService:
-    """Return the live service of an item, whose class comes from the settings file that is named here."""
+def remote_service(name: str, url: str, home: Home | None = None) -> LiveService:
+    """Return the live service of an item, whose class comes from the settings file that is named here.
+
+    It shows WATTBUS_TOKEN at the door of ``url``; without one a pass of ``home``, where that is the door's own.
+    """
     config = read_config()
     file = named_settings(config)
     if file is None:
@@ -59,8 +64,7 @@ def remote_service(name: str, url: str) -> LiveService:
         raise BadSettings(
             f"{file} declares no item {name!r}: set WATTBUS_SETTINGS to the settings.py that does."
         )
-    token = config.token.get_secret_value() if config.token is not None else None
-    bus = _RemoteBus(_Caller(url, token), production)
+    bus = _RemoteBus(_Caller(url, _shown(config, home)), production)
     host = Host(
         production.items[name],
         bus,
@@ -185,23 +189,24 @@ class _RemoteStore:
 class _Caller:
     """Calls the other process."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, shown: Callable[[], str | None]) -> None:
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname:
             raise BadSettings(f"WATTBUS_URL is {url!r}: give http://host:port, as `wattbus status` shows it.")
         place = f"{parts.hostname}:{parts.port or PORTS[parts.scheme]}"
         self._url, self._places = url.rstrip("/"), frozenset({place})
         self._transport = Transport(self._places)
-        self._headers = {"content-type": "application/json"}
-        if token is not None:
-            self._headers["authorization"] = f"Bearer {token}"
+        self._shown = shown
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what the other process answers; raise its error in its words."""
+        headers, token = {"content-type": "application/json"}, self._shown()
+        if token is not None:
+            headers["authorization"] = f"Bearer {token}"
         answer = self._transport.fetch(
             f"{self._url}/api/wattbus/{path}",
             method=method,
-            headers=self._headers,
+            headers=headers,
             json=body,
             secret_hosts=self._places,
             timeout_seconds=_CALL_SECONDS,
@@ -211,6 +216,16 @@ class _Caller:
             raise _error_of(answer, self._url)
         said: dict[str, Any] = json.loads(answer.content)
         return said
+
+
+def _shown(config: Config, home: Home | None) -> Callable[[], str | None]:
+    """Return what makes the token that the door is shown; a pass lasts a minute, so each call has its own."""
+    if config.token is not None:
+        token = config.token.get_secret_value()
+        return lambda: token
+    if home is not None:
+        return Access(home.access_file).sign_pass
+    return lambda: None
 
 
 def _error_of(answer: FetchedResponse, url: str) -> WattbusError:

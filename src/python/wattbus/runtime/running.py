@@ -7,15 +7,19 @@ import shutil
 import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from wattbus.clock import SYSTEM, Clock
 from wattbus.energy.carbon import CarbonIntensity
 from wattbus.energy.feed import PowerFeed
 from wattbus.energy.ledger import Ledger
+from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
+from wattbus.ml.curve import keep_only_the_curve
 from wattbus.runtime import iris
 from wattbus.runtime.actions import KnownProduction
 from wattbus.runtime.alerts import AlertWatch
@@ -26,6 +30,7 @@ from wattbus.runtime.keeper import ScheduleKeeper
 from wattbus.runtime.life import ITEM_GRACE_SECONDS, Grace, Life
 from wattbus.runtime.overrides import overridden
 from wattbus.runtime.production import ProductionConfig
+from wattbus.runtime.queue_history import QueueHistory
 from wattbus.runtime.reading import load
 from wattbus.runtime.requests import Requests
 from wattbus.runtime.retention import DailyPurge
@@ -43,6 +48,14 @@ __all__ = ["ItemStatus", "RunningProduction"]
 
 
 _TURN_SECONDS = 0.0005
+
+
+class Companion(Protocol):
+    """Something that works beside a running production, such as an export."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class RunningProduction(Requests):
@@ -63,6 +76,7 @@ class RunningProduction(Requests):
         clock: Clock = SYSTEM,
         allow_pickle: bool = False,
         retention: Retention | None = None,
+        companions: Sequence[Callable[[RunningProduction], Companion]] = (),
     ) -> None:
         iris.stand_in()
         home.create()
@@ -83,9 +97,10 @@ class RunningProduction(Requests):
             # What was changed on a running wattbus lies over what settings.py says.
             now = overridden(production, self.store.engine)
             self.bus = Bus(self.store, now, MessageTypes.of(now, allow_pickle=allow_pickle), self.place)
-            self.ledger = Ledger(feed, on_settled=self.store.settle, carbon=carbon)
+            self.ledger = Ledger(feed, on_settled=self._settled, carbon=carbon)
             self.life = Life(production, self.bus, self.ledger)
             self.alerts = AlertWatch(self.bus, self.life.works)
+            self.queue_history = QueueHistory(self.bus)
             self.schedules = ScheduleKeeper(self, clock, self.bus.log)
             self.life.closes = self.schedules.closes
         except BaseException:
@@ -95,6 +110,7 @@ class RunningProduction(Requests):
         self._grace = Grace(0.0)
         self._daily = None if retention is None else DailyPurge(self.store, retention, clock, self._warn)
         self._stopping = threading.Lock()
+        self._companions = [make(self) for make in companions]
 
     @property
     def production(self) -> ProductionConfig:
@@ -124,6 +140,10 @@ class RunningProduction(Requests):
     def _warn(self, text: str) -> None:
         self.bus.log("Warning", text, "")
 
+    def _settled(self, records: list[EnergyRecord], interval: IntervalRecord | None) -> None:
+        self.store.settle(records, interval)
+        self.bus.tally.settled(records, interval)
+
     # -- life ---------------------------------------------------------------------------------------------------
 
     def start(self) -> RunningProduction:
@@ -146,18 +166,23 @@ class RunningProduction(Requests):
             )
         self.bus.log("Info", f"production {self.production.name} starts, process {os.getpid()}", "")
         self.alerts.start()
+        self.queue_history.start()
+        for companion in self._companions:
+            companion.start()
         self.life.start()
         self.state = "Running"
         self.schedules.start()
         return self
 
     def _remove_ended_runs(self) -> None:
-        """Take out the working folders of trainings whose messages have ended."""
+        """Take out what trainings whose messages have ended worked with; the curve stays as long as the message."""
         for folder in self.home.runs.glob("message-*"):
             number = folder.name.removeprefix("message-")
             header = self.store.header(int(number)) if number.isdecimal() else None
-            if header is None or header.status not in (Status.QUEUED, Status.DELIVERED):
+            if header is None:
                 shutil.rmtree(folder, ignore_errors=True)
+            elif header.status not in (Status.QUEUED, Status.DELIVERED):
+                keep_only_the_curve(folder)
 
     def stop(self, grace_seconds: float = 30.0) -> str:
         """Finish what somebody waits for, keep the rest queued, and return the state: Stopped, or Suspended.
@@ -172,9 +197,12 @@ class RunningProduction(Requests):
             self._grace = Grace(grace_seconds)
             ended = self.life.stop(self._grace)
             self.alerts.stop()
+            self.queue_history.stop()
             self.ledger.stop()
             if self._daily is not None:
                 self._daily.stop()
+            for companion in self._companions:
+                companion.stop()
             undelivered = self.bus.undelivered.close()
             state = "Suspended" if self.life.left() or undelivered or not ended else "Stopped"
             self.bus.log("Info", f"production {self.production.name} ends: {state}", "")

@@ -69,6 +69,9 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
 
 
+#: Which messages are trainings, as a condition of SQL.
+TRAININGS = "body_class = 'wattbus.messages.TrainRequest' AND type = 'Request'"
+
 messages = Table(
     "messages",
     metadata,
@@ -138,6 +141,8 @@ messages = Table(
         sqlite_where=text("status IN ('Error', 'Suspended')"),
         postgresql_where=text("status IN ('Error', 'Suspended')"),
     ),
+    # The trainings, a handful among any number of other messages.
+    Index("messages_trainings", "id", sqlite_where=text(TRAININGS), postgresql_where=text(TRAININGS)),
 )
 
 bodies = Table(
@@ -232,6 +237,14 @@ event_log = Table(
     Column("source_method", String(128)),
     Column("text", Text, nullable=False),
     Index("event_log_by_session", "session_id"),
+    # Few rows: what somebody looks for.
+    Index(
+        "event_log_grave",
+        "type",
+        "id",
+        sqlite_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
+        postgresql_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
+    ),
 )
 
 energy = Table(

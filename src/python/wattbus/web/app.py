@@ -14,6 +14,8 @@ from wattbus.errors import (
     AlreadyRunning,
     BadRequest,
     BadSettings,
+    ModelCorrupt,
+    ModelNotCached,
     NotRunning,
     QueueFull,
     Refused,
@@ -25,14 +27,23 @@ from wattbus.errors import (
     WattbusError,
 )
 from wattbus.web import (
+    alert_page,
     home_page,
     iop_api,
+    job_pages,
+    log_page,
     message_actions,
     message_pages,
+    metrics_page,
+    model_pages,
+    purge_page,
+    queue_pages,
     send_api,
     sign_in,
     static_files,
+    table_pages,
     trace_pages,
+    training_pages,
 )
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
@@ -42,6 +53,8 @@ from wattbus.web.twin import Twins
 #: The status of each kind of error; the first kind that fits counts.
 _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
     (UnknownName, 404),
+    (ModelNotCached, 404),
+    (ModelCorrupt, 409),
     (Refused, 403),
     (BadRequest, 400),
     (BadSettings, 422),
@@ -64,7 +77,21 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
     twins = Twins(drawing)
-    for part in (home_page, trace_pages, message_pages, message_actions):
+    for part in (
+        home_page,
+        model_pages,
+        training_pages,
+        table_pages,
+        log_page,
+        queue_pages,
+        job_pages,
+        alert_page,
+        purge_page,
+        metrics_page,
+        trace_pages,
+        message_pages,
+        message_actions,
+    ):
         part.add(twins, desk)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")

@@ -16,6 +16,7 @@ from wattbus.config import Config
 from wattbus.errors import NotRunning
 from wattbus.home import Home
 from wattbus.runtime.director import Director
+from wattbus.runtime.production import ProductionConfig
 from wattbus.runtime.running import RunningProduction
 from wattbus.web.sse import Streams
 
@@ -76,6 +77,16 @@ class Desk:
 
     def tables(self) -> TrainingTables:
         """Return the tables that trainings read."""
-        from wattbus.ml.tables import TrainingTables
+        from wattbus.operations.place import tables_beside
 
-        return TrainingTables(self.config.tables_url or f"sqlite:///{self.home.tables_file}")
+        return tables_beside(
+            self.config.store_url, self.config.tables_url or f"sqlite:///{self.home.tables_file}"
+        )
+
+    def production(self) -> ProductionConfig | None:
+        """Return the production that runs, or else the one that would be started; None where there is none."""
+        if self.running is not None:
+            return self.running.production
+        deployment = self.director.deployment
+        name = deployment.default()
+        return deployment.config(name) if name in deployment.names() else None

@@ -10,10 +10,12 @@ from typing import Any
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from wattbus import __version__, words
 from wattbus.access import Role
+from wattbus.web.charts import line_chart
+from wattbus.web.sparkline import sparkline
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -60,10 +62,16 @@ class Drawing:
         )
         self._environment.filters.update(
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
-            moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
+            clean_lines=words.clean_lines,
+            sparkline=sparkline, moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
         )  # fmt: skip
         self._environment.globals.update(
-            menu=MENU, version=__version__, curl=_curl, python_call=_python_call, UNKNOWN=words.UNKNOWN
+            menu=MENU,
+            version=__version__,
+            curl=_curl,
+            python_call=_python_call,
+            line_chart=line_chart,
+            UNKNOWN=words.UNKNOWN,
         )
 
     def page(self, request: Request, template: str, view: Any, told: Any = None, **more: Any) -> str:
@@ -90,7 +98,7 @@ class Drawing:
 def _moment(time_us: int | None) -> Markup:
     """Show a moment: in the zone of this machine, with ISO 8601 for programs; the browser may put its own zone."""
     if time_us is None:
-        return Markup(words.UNKNOWN)
+        return escape(words.UNKNOWN)
     iso = words.utc_time(time_us)
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(iso, words.local_time(time_us))
 

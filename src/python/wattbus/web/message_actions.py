@@ -136,7 +136,13 @@ class _Actions:
             "/messages/{message_id}/edit", "message_edit.html", self.form, role=Role.OPERATOR, tag="messages"
         )
         twins.view("/messages/bulk", "messages_plan.html", self.plan, role=Role.OPERATOR, tag="messages")
-        twins.action("/messages/bulk", self.bulk, tag="messages", said=lambda done: done.sentence)
+        twins.action(
+            "/messages/bulk",
+            self.bulk,
+            tag="messages",
+            said=lambda done: done.sentence,
+            wrong=lambda done: done.refused > 0 and not done.changed,
+        )
 
     def _of_one(self) -> dict[str, Callable[..., Done]]:
         def simple(name: str, sentence: str) -> Callable[..., Done]:

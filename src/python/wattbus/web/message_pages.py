@@ -144,7 +144,7 @@ def add(twins: Twins, desk: Desk) -> None:
         with desk.writing() as engine:
             return delete_search(engine, body.name)
 
-    twins.view("/messages", "messages.html", messages, tag="messages", wrong=not_understood)
+    twins.view("/messages", "messages.html", messages, tag="messages", misread=not_understood)
     twins.view("/messages/dead", "dead_letters.html", dead, tag="messages")
     twins.action(
         "/messages/searches", save, tag="messages", said=lambda saved: f"The search {saved.name!r} is saved."

@@ -24,6 +24,8 @@ from wattbus.web.guard import Rules, is_loopback
 #: How long the requests in hand may take to end when the door closes; a waiting caller is told to call again.
 _GRACE_SECONDS = 5
 _BACKLOG = 256
+#: No name that anybody would come under.
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what may not be bound without a token
 
 
 def serve(config: Config, production_path: Path | None) -> str:
@@ -78,18 +80,16 @@ def rules_of(home: Home, config: Config) -> Rules:
     if not is_loopback(config.http_host):
         if config.insecure_local:
             raise BadSettings(
-                f"WATTBUS_HTTP_HOST is {config.http_host!r}, which others can reach, and WATTBUS_INSECURE_LOCAL lets in "
-                "who has no token: switch that off, or leave the door on 127.0.0.1."
+                f"WATTBUS_HTTP_HOST is {config.http_host!r}, which others can reach, and WATTBUS_INSECURE_LOCAL "
+                "lets in who has no token: switch that off, or leave the door on 127.0.0.1."
             )
         if config.token is None and not access.tokens():
             raise BadSettings(
-                f"WATTBUS_HTTP_HOST is {config.http_host!r}, which others can reach, and there is no token: make one with "
-                "`wattbus token new NAME`, or set WATTBUS_TOKEN, or leave the door on 127.0.0.1."
+                f"WATTBUS_HTTP_HOST is {config.http_host!r}, which others can reach, and there is no token: make "
+                "one with `wattbus token new NAME`, or set WATTBUS_TOKEN, or leave the door on 127.0.0.1."
             )
-    names = config.http_names | (
-        {config.http_host} if config.http_host not in ("0.0.0.0", "::") else frozenset()
-    )  # noqa: S104
-    return Rules(access, config.insecure_local, frozenset(name.lower() for name in names))
+    names = frozenset(name.lower() for name in (*config.http_names, config.http_host))
+    return Rules(access, config.insecure_local, names - _ANY_ADDRESS)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
@@ -38,7 +40,7 @@ def router() -> APIRouter:
     return api
 
 
-def _sender(file: str, media_type: str) -> object:
+def _sender(file: str, media_type: str) -> Callable[[], Awaitable[FileResponse]]:
     async def send() -> FileResponse:
         return FileResponse(file, media_type=media_type, headers={"cache-control": "no-cache"})
 

@@ -50,12 +50,12 @@ class Twins:
         role: Role = Role.VIEWER,
         tag: str = "portal",
         api: str | None = None,
-        wrong: Callable[..., Any] | None = None,
+        misread: Callable[..., Any] | None = None,
     ) -> None:
         """Open a page at ``path`` and its JSON at ``/api/v1`` + ``api`` (by default the same path).
 
         ``function`` is called with its query and path parameters, as FastAPI reads them from its signature. Where it
-        raises BadRequest, ``wrong`` is called with the error and the same parameters, and the page shows what it
+        raises BadRequest, ``misread`` is called with the error and the same parameters, and the page shows what it
         returns: so a form keeps what was typed.
         """
         signature = _resolved(function)
@@ -64,14 +64,20 @@ class Twins:
             try:
                 view = await run_in_threadpool(function, **values)
             except BadRequest as error:
-                if wrong is None:
+                if misread is None:
                     raise
-                return self.draw(request, template, await run_in_threadpool(wrong, error, **values), 400)
+                return self.draw(request, template, await run_in_threadpool(misread, error, **values), 400)
             return self.draw(request, template, view)
 
         page.__signature__ = _with_request(signature)  # type: ignore[attr-defined]
         self.pages.add_api_route(path, page, methods=["GET"], dependencies=[needs(role)], name=template)
         self._add_json(api or path, function, "GET", signature, role, tag)
+
+    def json(
+        self, path: str, function: Callable[..., Any], *, role: Role = Role.VIEWER, tag: str = "portal"
+    ) -> None:
+        """Open a view that has no page of its own, at ``/api/v1`` + ``path``."""
+        self._add_json(path, function, "GET", _resolved(function), role, tag)
 
     def action(
         self,
@@ -82,6 +88,7 @@ class Twins:
         tag: str = "portal",
         then: str | Callable[[Any], str] = "",
         said: str | Callable[[Any], str] = "",
+        wrong: Callable[[Any], bool] = lambda _: False,
         api: str | None = None,
         method: str = "POST",
         again: tuple[str, Callable[..., Any]] | None = None,
@@ -90,9 +97,9 @@ class Twins:
 
         ``function`` takes a pydantic model as ``body`` (or nothing), path parameters by name, and the asker where it
         has a parameter ``who``. After a form the browser goes to ``then`` (by default where it was), and ``said``
-        stands there as a sentence; both may be made of what the function returns. ``again`` is a template and a
-        function of the sentence, the fields and the path parameters, whose page is shown where the form is wrong: so
-        that what was typed is kept.
+        stands there as a sentence; both may be made of what the function returns, and ``wrong`` tells whether that is
+        bad news. ``again`` is a template and a function of the sentence, the fields and the path parameters, whose page
+        is shown where the form is wrong: so that what was typed is kept.
         """
         signature = _resolved(function)
         model = signature.parameters["body"].annotation if "body" in signature.parameters else None
@@ -122,7 +129,7 @@ class Twins:
                 view = await run_in_threadpool(again[1], sentence, fields, **places)
                 return self.draw(request, again[0], view, 422)
             where = then(done) if callable(then) else then
-            return self.back(where or back, said(done) if callable(said) else said)
+            return self.back(where or back, said(done) if callable(said) else said, wrong=wrong(done))
 
         self.pages.add_api_route(path, form, methods=["POST"], dependencies=[needs(role)], name=path)
         self._add_json(api or path, function, method, signature, role, tag)

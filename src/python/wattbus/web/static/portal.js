@@ -13,7 +13,7 @@ document.addEventListener("htmx:configRequest", (event) => {
 // -- a page that stands still while nobody looks, or while somebody has something open in it --------------------------
 document.addEventListener("htmx:beforeRequest", (event) => {
   const polled = (event.target.getAttribute("hx-trigger") || "").includes("every");
-  const busy = event.target.querySelector("details.ask[open], details.copy[open], input:focus, textarea:focus, select:focus");
+  const busy = event.target.querySelector("details.ask[open], details.copy[open], input:focus, input:checked, textarea:focus, select:focus");
   if (polled && (document.hidden || busy)) event.preventDefault();
 });
 

@@ -1,0 +1,73 @@
+"""The power of the machine over a span of time, from the readings of the meter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, Engine, func, select
+
+from wattbus.store.tables import energy_intervals
+
+_ONE = energy_intervals.c
+
+
+@dataclass(frozen=True)
+class PowerPoint:
+    """The mean power of the machine in a part of the span, and the part of it that operations used; watts."""
+
+    time_us: int
+    machine_watts: float
+    operations_watts: float
+
+
+@dataclass(frozen=True)
+class PowerCurve:
+    """The power over a span; ``tiers`` say how the figures came about."""
+
+    points: list[PowerPoint] = field(default_factory=list)
+    tiers: list[str] = field(default_factory=list)
+
+
+def power_curve(engine: Engine, since_us: int, until_us: int, *, most: int = 240) -> PowerCurve:
+    """Return the power between two times in at most ``most`` points, each the mean of the readings that fall in it."""
+    width = max(1, (until_us - since_us) // most)
+    place = (_ONE.started_at_us - since_us) // width
+    with engine.connect() as connection:
+        first = _first_since(connection, since_us)
+        inside = (_ONE.id >= first, _ONE.started_at_us >= since_us, _ONE.started_at_us < until_us)
+        last = _first_since(connection, until_us)
+        rows = connection.execute(
+            select(
+                func.min(_ONE.started_at_us),
+                func.sum(_ONE.total_joules),
+                func.sum(_ONE.operations_joules),
+                func.sum(_ONE.duration_seconds),
+            )
+            .where(*inside, _ONE.id <= last)
+            .group_by(place)
+            .order_by(func.min(_ONE.started_at_us))
+        ).all()
+        tiers = (
+            connection.execute(select(_ONE.tier).where(*inside, _ONE.id <= last).distinct()).scalars().all()
+        )
+    return PowerCurve(
+        [PowerPoint(at, total / spent, operations / spent) for at, total, operations, spent in rows if spent],
+        sorted(tiers),
+    )
+
+
+def _first_since(connection: Connection, time_us: int) -> int:
+    """Return the id of the first reading since a time: they are written in the order of time, and no index has it."""
+    low, high = connection.execute(select(func.min(_ONE.id), func.max(_ONE.id))).one()
+    if low is None:
+        return 0
+    while low <= high:
+        middle = (low + high) // 2
+        found = connection.execute(
+            select(_ONE.id, _ONE.started_at_us).where(_ONE.id >= middle).order_by(_ONE.id).limit(1)
+        ).one()
+        if found.started_at_us < time_us:
+            low = found.id + 1
+        else:
+            high = middle - 1
+    return int(low)
