@@ -38,6 +38,8 @@ from wattbus.web import (
     job_pages,
     label_pages,
     log_page,
+    message_actions,
+    message_pages,
     messages_api,
     metrics_page,
     model_pages,
@@ -51,6 +53,7 @@ from wattbus.web import (
     static_files,
     table_pages,
     test_pages,
+    trace_pages,
     training_pages,
 )
 from wattbus.web.audit import Audit, AuditBook
@@ -104,6 +107,9 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         label_pages,
         messages_api,
         test_pages,
+        trace_pages,
+        message_pages,
+        message_actions,
     ):
         part.add(twins, desk)
     access_page.add(twins, desk, book)
