@@ -23,7 +23,6 @@ from wattbus.config import read_config
 from wattbus.door import Director
 from wattbus.errors import BadSettings
 from wattbus.home import Home
-from wattbus.web.audit import Audit
 from wattbus.web.buckets import Bucket
 from wattbus.web.guard import OPEN_PATHS, Guard, Rules
 from wattbus.web.origins import is_loopback, network_of
@@ -370,7 +369,7 @@ def test_whatever_a_stranger_sends_is_answered_and_never_let_in(
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
     }  # fmt: skip
     rules = Rules(Access(Home.find().access_file), insecure_local=True)
-    guard = Guard(inside, rules, Audit(lambda type, text: None))
+    guard = Guard(inside, rules)
 
     with contextlib.suppress(HTTPException):  # which the application inside makes an answer of
         asyncio.run(guard(scope, receive, send))

@@ -138,7 +138,7 @@ def test_what_a_training_staged_is_published_by_a_message_and_rolled_back(tmp_pa
 
 def test_a_running_training_tells_how_far_it_is_and_is_cancelled(tmp_path: Path) -> None:
     with opened(tmp_path) as ask:
-        number = train(ask, num_train_epochs=5000)
+        number = train(ask, num_train_epochs=1000)
         until(lambda: bool(_seen(ask, number)["losses"]), "the first losses are there", 60)
 
         running = _seen(ask, number)
@@ -150,8 +150,8 @@ def test_a_running_training_tells_how_far_it_is_and_is_cancelled(tmp_path: Path)
         again = ask("POST", f"/api/v1/trainings/{number}/cancel")
 
     assert (running["open"], running["run"]["state"], running["run"]["model"]) == (True, "running", "toy")
-    assert running["progress"]["total"] == 20_000
-    assert "of 20,000" in page
+    assert running["progress"]["total"] == 4_000
+    assert "of 4,000" in page
     assert 'hx-trigger="every 2s"' in page
     assert viewer.status == 403
     assert told.said["sentence"] == f"Training {number} is being ended; nothing will be staged."

@@ -1,129 +1,145 @@
-"""The body of a request while it comes: how long it may be, how long it may take, and which shape its JSON may have.
-
-All of it is looked at before anything is parsed, part by part, so a body costs no more memory than its limit.
-"""
+"""Bodies as pages show them: the beginning as text, the fields as a table, the pictures that a response names."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import time
-from http import HTTPStatus
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, Response, StreamingResponse
 
-#: A body that does not say how long it is may be so long; curl, requests and browsers say it.
-LONGEST_UNDECLARED = 1024 * 1024
-#: What a body may take to come, and how many bytes more a second gives.
-BODY_SECONDS, BYTES_PER_SECOND = 30.0, 64 * 1024
-MOST_DEPTH, MOST_NAMES, MOST_VALUES = 100, 100_000, 1_000_000
+from wattbus.access import Role
+from wattbus.errors import BadRequest, UnknownName
+from wattbus.store.queries import message_body, message_header
+from wattbus.store.single import body_part
+from wattbus.web.desk import Desk
+from wattbus.web.roles import needs
+from wattbus.web.twin import MessageId, Twins
 
-_STRING = re.compile(rb"(?:[^\"\\]++|\\.)*+", re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
-_ODD = re.compile(rb"NaN|Infinity|[eE]\+?(\d{3,})")
-#: What may be the beginning of a token that the next part ends.
-_UNFINISHED = re.compile(rb"[A-Za-z0-9+]{1,16}\Z")
-_LARGEST_EXPONENT = 308
-
-
-class Shape:
-    """Reads JSON by its signs only, and refuses what would cost much to parse or is no JSON.
-
-    >>> Shape().take(b'{"a": [1, 2, "]]]"]}')
-    """
-
-    def __init__(self) -> None:
-        self._depth = self._names = self._values = 0
-        self._in_string, self._left = False, b""
-
-    def take(self, part: bytes) -> None:
-        """Look at the next part; HTTPException for what is not taken."""
-        text, at = self._left + part, 0
-        self._left = b""
-        while at < len(text):
-            if self._in_string:
-                string = _STRING.match(text, at)
-                assert string is not None  # it matches everywhere, if only nothing
-                at = string.end()
-                if text[at : at + 1] == b"\\":  # the first half of an escape
-                    self._left = text[at:]
-                    return
-                self._in_string = at == len(text)
-                at += 1
-                continue
-            quote = text.find(b'"', at)
-            if quote < 0:
-                unfinished = _UNFINISHED.search(text[max(at, len(text) - 16) :])
-                self._left = unfinished[0] if unfinished else b""
-            self._look(text[at : quote if quote >= 0 else len(text) - len(self._left)])
-            self._in_string, at = quote >= 0, quote + 1 if quote >= 0 else len(text)
-
-    def _look(self, signs: bytes) -> None:
-        """Count what stands outside of strings."""
-        self._names += signs.count(b":")
-        self._values += signs.count(b",")
-        opened = signs.count(b"[") + signs.count(b"{")
-        if self._depth + opened > MOST_DEPTH:
-            self._dive(signs)
-        else:
-            self._depth += opened - signs.count(b"]") - signs.count(b"}")
-        for found in _ODD.finditer(signs):
-            if found[1] is None or int(found[1][:9]) > _LARGEST_EXPONENT:
-                shown = found[0].decode() if found[1] is None else "a number that is too large"
-                raise HTTPException(
-                    HTTPStatus.BAD_REQUEST, f"{shown} is not JSON: leave it out, or send null."
-                )
-        if self._names > MOST_NAMES:
-            raise _too_much(f"has more than {MOST_NAMES:,} names")
-        if self._values > MOST_VALUES:
-            raise _too_much(f"has more than {MOST_VALUES:,} values")
-
-    def _dive(self, signs: bytes) -> None:
-        for sign in _BRACKET.findall(signs):
-            self._depth += 1 if sign in b"[{" else -1
-            if self._depth > MOST_DEPTH:
-                raise _too_much(f"is nested more than {MOST_DEPTH} deep")
+#: Of a longer body so many characters are shown; the rest can be downloaded.
+SHOWN = 200_000
+_MOST_FIELDS, _LONGEST_VALUE, _MOST_PICTURES = 200, 2_000, 24
+_PIECE = 64_000
+_PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 
 
-class Reading:
-    """Takes the place of an ASGI ``receive``: hands on the body as long as it keeps to the limits."""
+@dataclass(frozen=True)
+class Field:
+    """One field of a body."""
 
-    def __init__(self, receive: Receive, *, longest: int, declared: int | None, shape: Shape | None) -> None:
-        self._receive, self._shape = receive, shape
-        self._longest = min(longest, LONGEST_UNDECLARED) if declared is None else longest
-        self._read, self._whole = 0, False
-        self._until = time.monotonic() + BODY_SECONDS + (declared or self._longest) / BYTES_PER_SECOND
-
-    async def __call__(self) -> Message:
-        if self._whole:  # what comes now is that the client has gone
-            return await self._receive()
-        try:
-            async with asyncio.timeout(self._until - time.monotonic()):
-                message = await self._receive()
-        except TimeoutError:
-            # FastAPI makes a 400 of every other exception while it reads a body.
-            raise HTTPException(
-                HTTPStatus.REQUEST_TIMEOUT,
-                "the body came too slowly: send it again, faster.",
-                {"connection": "close"},
-            ) from None
-        part = message.get("body", b"")
-        self._read += len(part)
-        self._whole = not message.get("more_body", False)
-        if self._read > self._longest:
-            raise too_long(self._longest)
-        if self._shape is not None:
-            self._shape.take(part)
-        return message
+    name: str
+    value: str
+    is_text: bool  # False: it is JSON
 
 
-def too_long(longest: int) -> HTTPException:
-    """Return the refusal of a body that is longer than ``longest`` bytes."""
-    sentence = f"the body is longer than {longest:,} bytes"
-    cure = "send less, or say its length" if longest == LONGEST_UNDECLARED else "send less"
-    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{sentence}: {cure}.")
+@dataclass(frozen=True)
+class ShownBody:
+    """The body of a message."""
+
+    text: str
+    size_bytes: int
+    whole: bool
+    fields: list[Field]
+    pictures: list[str]
 
 
-def _too_much(what: str) -> HTTPException:
-    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the JSON {what}: send it in smaller pieces.")
+def shown_body(desk: Desk, message_id: int) -> ShownBody | None:
+    """Read as much of a body as a page shows; None where the message has none."""
+    with desk.store() as engine:
+        part = body_part(engine, desk.home.bodies, message_id, SHOWN)
+    if part is None:
+        return None
+    value = _parsed(part.text) if part.whole else None
+    return ShownBody(part.text, part.size_bytes, part.whole, fields_of(value), pictures_of(value))
+
+
+def fields_of(value: Any) -> list[Field]:
+    """Return the fields of an object, or the places of a list."""
+    pairs: Iterator[tuple[Any, Any]] = iter(())
+    if isinstance(value, dict):
+        pairs = iter(value.items())
+    elif isinstance(value, list):
+        pairs = iter(enumerate(value))
+    return [_field(str(name), one) for (name, one), _ in zip(pairs, range(_MOST_FIELDS), strict=False)]
+
+
+def pictures_of(value: Any) -> list[str]:
+    """Return the names of pictures in a response; whether they are there is seen when they are asked for."""
+    named = value.get("pictures") if isinstance(value, dict) else None
+    if not isinstance(named, list):
+        return []
+    return [name for name in named if isinstance(name, str) and _is_picture(name)][:_MOST_PICTURES]
+
+
+def add(twins: Twins, desk: Desk) -> None:
+    """Open the downloads of bodies and pictures."""
+    for router, described in ((twins.pages, False), (twins.api, True)):
+        _add(router, desk, described)
+
+
+def _add(router: APIRouter, desk: Desk, described: bool) -> None:
+    @router.get(
+        "/messages/{message_id}/body",
+        dependencies=[needs(Role.OPERATOR)],
+        tags=["messages"],
+        include_in_schema=described,
+        response_class=Response,
+        responses={200: {"content": {"application/json": {}}, "description": "the body as it is stored"}},
+    )
+    def body(message_id: MessageId) -> Response:
+        """Download the body of a message."""
+        with desk.store() as engine:
+            header = message_header(engine, message_id)
+            text = None if header is None else message_body(engine, desk.home.bodies, header.body_id)
+        if text is None:
+            raise BadRequest(f"message {message_id} has no body: it has none, or there is no such message.")
+        name = f"message-{message_id}.json"
+        return StreamingResponse(
+            _pieces(text.encode()),
+            media_type="application/json",
+            headers={"content-disposition": f'attachment; filename="{name}"'},
+        )
+
+    if not described:
+
+        @router.get("/pictures/{name}", dependencies=[needs(Role.VIEWER)])
+        def picture(name: str) -> Response:
+            path = picture_file(desk.home.pictures, name)
+            return FileResponse(path, media_type=_PICTURES[path.suffix.lower()])
+
+
+def picture_file(folder: Path, name: str) -> Path:
+    """Return the picture of this name in a folder: one that is there, never one that a name leads to."""
+    if _is_picture(name):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name == name and entry.is_file(follow_symlinks=False):
+                    return Path(entry.path)
+    raise UnknownName("picture", name, ())
+
+
+def _is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in _PICTURES and Path(name).name == name and not name.startswith(".")
+
+
+def _field(name: str, value: Any) -> Field:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(text) > _LONGEST_VALUE:
+        text = text[:_LONGEST_VALUE] + "…"
+    return Field(name, text, isinstance(value, str))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]

@@ -21,8 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wattbus.access import Access, Role, Session
 from wattbus.errors import BadSettings
 from wattbus.runtime.parsing import LARGEST_BODY
-from wattbus.web.audit import Audit
-from wattbus.web.bodies import Reading, Shape, too_long
+from wattbus.web.arriving import Reading, Shape, too_long
 from wattbus.web.buckets import Bucket, Failures
 from wattbus.web.origins import is_foreign, is_loopback, name_in, network_of
 from wattbus.web.shapes import error_body, is_for_programs
@@ -98,8 +97,8 @@ class Turned(Exception):
 class Guard:
     """An ASGI application in front of another."""
 
-    def __init__(self, app: ASGIApp, rules: Rules, audit: Audit) -> None:
-        self._app, self._rules, self._audit = app, rules, audit
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self._app, self._rules = app, rules
         self._asked = Bucket(rules.burst, rules.per_second)
         self._failures = Failures(Bucket(rules.failures, rules.failures_per_second))
         self._in_hand: Counter[str] = Counter()
@@ -176,7 +175,6 @@ class Guard:
                 raise Turned(
                     HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens from this address: wait a minute."
                 )
-            self._audit.tell(f"a wrong token from {client} at {scope['path']!r}", type="Warning")
             return None
         session = access.session(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
         if session is not None:
@@ -210,7 +208,6 @@ class Guard:
             **scope.get("state", {}),
             "who": who,
             "failures": self._failures,
-            "audit": self._audit,
         }
         try:
             await self._app(scope, receive, send)

@@ -30,9 +30,6 @@ class Needs:
     async def __call__(self, request: Request) -> Who:
         who: Who = request.state.who
         if not who.role.allows(self.role):
-            request.state.audit.tell(
-                f"{who.name!r} ({who.role}) was refused {request.method} {request.url.path!r}", type="Warning"
-            )
             raise Forbidden(
                 f"{who.name!r} is {who.role}, and this takes {self.role}: ask for a token with that role."
             )
@@ -42,8 +39,6 @@ class Needs:
                 given = str((await request.form()).get("csrf", ""))
             if not hmac.compare_digest(given.encode(errors="replace"), who.csrf.encode()):
                 raise Forbidden("the page is out of date: load it again, then repeat what you did.")
-        if request.method in CHANGES and self.role is Role.ADMIN:
-            request.state.audit.tell(f"{who.name!r} ({who.role}) asks {request.method} {request.url.path!r}")
         return who
 
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from wattbus.access import SESSION_SECONDS, Access, Role
 from wattbus.web.buckets import Failures
-from wattbus.web.guard import COOKIE
+from wattbus.web.guard import COOKIE, Who
 from wattbus.web.origins import network_of
 from wattbus.web.roles import Asking, needs
 from wattbus.web.twin import Twins, local_path
@@ -46,13 +46,12 @@ def router(twins: Twins, access: Access) -> APIRouter:
         client = network_of(request.client.host if request.client else "")
         token = access.holder(str(form.get("token", "")).strip())
         if token is None and failures.wrong(client):
-            request.state.audit.tell(f"a wrong token from {client} at the sign-in page", type="Warning")
             wrong = "That is no token of this door, or it has expired."
             return twins.draw(request, "login.html", SignIn(there, wrong), 401)
         if token is None or not failures.right(client, token.id):
             wrong = "Too many wrong tokens from this address: wait a minute."
             return twins.draw(request, "login.html", SignIn(there, wrong), 429)
-        request.state.audit.tell(f"{token.name!r} ({token.role}) signs in from {client}")
+        request.state.who = Who(token.name, token.role, token.id)
         answer = RedirectResponse(there, 303)
         answer.set_cookie(
             COOKIE,
@@ -66,10 +65,9 @@ def router(twins: Twins, access: Access) -> APIRouter:
         return answer
 
     @pages.post("/logout", dependencies=[needs(Role.VIEWER)])
-    async def sign_out(request: Request, who: Asking) -> Response:
+    async def sign_out(who: Asking) -> Response:
         if who.session is not None:
             await run_in_threadpool(access.sign_out, who.session)
-            request.state.audit.tell(f"{who.name!r} ({who.role}) signs out")
         answer = RedirectResponse("/login", 303)
         answer.delete_cookie(COOKIE)
         return answer

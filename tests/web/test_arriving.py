@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
-from wattbus.web.bodies import MOST_DEPTH, MOST_NAMES, MOST_VALUES, Shape
+from wattbus.web.arriving import MOST_DEPTH, MOST_NAMES, MOST_VALUES, Shape
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
