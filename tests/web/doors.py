@@ -17,7 +17,7 @@ from iop import Production
 from wattbus.access import Role
 from wattbus.config import read_config
 from wattbus.door import Director
-from wattbus.energy.feed import NullFeed
+from wattbus.energy.feed import NullFeed, PowerFeed
 from wattbus.web.serve import HttpDoor, access_of, rules_of
 
 FORM = "application/x-www-form-urlencoded"
@@ -85,6 +85,7 @@ def open_door(
     rules: Mapping[str, Any] | None = None,
     start: bool = True,
     insecure_local: bool = False,
+    feed: PowerFeed | None = None,
     **config: Any,
 ) -> Iterator[OpenDoor]:
     """Open a door to productions on a home, the first of them running; it is asked with the token of an admin.
@@ -92,7 +93,7 @@ def open_door(
     ``rules`` are the limits of the guard that differ from the usual. With ``insecure_local`` no token is shown.
     """
     made = read_config(home=home, port=0, insecure_local=insecure_local, **config)
-    director = Director(*productions, config=made, feed=NullFeed("a test"))
+    director = Director(*productions, config=made, feed=feed or NullFeed("a test"))
     token = None if insecure_local else access_of(director.home, made).create("the test", Role.ADMIN)
     door = HttpDoor(director, made, replace(rules_of(director.home, made), **rules) if rules else None)
     try:

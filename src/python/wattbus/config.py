@@ -90,6 +90,14 @@ class Config(BaseSettings):
         description="purge what ended so many days ago, once a day; by default everything is kept",
     )
 
+    otel_endpoint: str | None = Field(
+        default=None,
+        description="http://host:port of an OpenTelemetry collector that traces are sent to, by OTLP/HTTP",
+    )
+    otel_content: bool = Field(
+        default=False, description="on: those traces hold message bodies and error texts"
+    )
+
     @field_validator("token", mode="after")
     @classmethod
     def _long(cls, value: SecretStr | None) -> SecretStr | None:

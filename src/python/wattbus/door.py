@@ -7,6 +7,7 @@ with wattbus.run() as bus:
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from wattbus.energy.carbon import carbon_intensity
 from wattbus.energy.codecarbon_feed import CodecarbonFeed
 from wattbus.energy.feed import NullFeed, PowerFeed
 from wattbus.errors import BadSettings
+from wattbus.export.otel import SpanExport, exporter
 from wattbus.home import Home
 from wattbus.messages import (
     HFRequest,
@@ -196,7 +198,14 @@ def running(
         hub_url=config.hub_url,
         resolver=resolver,
         retention=None if config.retention_days is None else Retention(config.retention_days),
+        companions=_companions(config, resolver),
     )
+
+
+def _companions(config: Config, resolver: Resolver) -> list[Callable[[RunningProduction], SpanExport]]:
+    if config.otel_endpoint is None:
+        return []
+    return [exporter(config.otel_endpoint, resolver, with_content=config.otel_content)]
 
 
 class Director(director.Director):

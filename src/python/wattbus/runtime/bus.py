@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wattbus.errors import BadRequest, RequestFailed
@@ -18,6 +19,7 @@ from wattbus.runtime.context import Place, Progress
 from wattbus.runtime.iris import Envelope
 from wattbus.runtime.production import ProductionConfig
 from wattbus.runtime.result import Result
+from wattbus.runtime.tally import EndOf, Tally
 from wattbus.runtime.types import MessageTypes, sealed
 from wattbus.runtime.undelivered import Undelivered
 from wattbus.store.batch import ProcessChanged
@@ -57,6 +59,10 @@ class Bus(Callers):
         self.alerts: Counter[str] = Counter()
         #: When each item last sent or finished something, in seconds of the clock that only grow.
         self.active: dict[str, float] = {}
+        #: What has ended since the start, counted.
+        self.tally = Tally()
+        #: Hears of each attempt that has ended, where somebody wants to; it must return at once.
+        self.hears_of_ends: Callable[[EndOf], None] | None = None
         #: The results that the store could not take yet.
         self.undelivered = Undelivered(self)
 
@@ -204,7 +210,7 @@ class Bus(Callers):
             energy=[energy_row(record) for record in result.energy],
             process=result.process,
             poison=poison,
-            on_committed=lambda _delivery: self._stored(answered, ending, result),
+            on_committed=lambda _delivery: self._stored(claimed, answered, ending, result),
             on_failed=lambda _delivery, error: self._refused(claimed, result, error),
         )
 
@@ -275,9 +281,13 @@ class Bus(Callers):
             time_processed_us=None if queued else self.store.now_us(),
         )
 
-    def _stored(self, request: Header, ending: Ending, result: Result) -> None:
+    def _stored(self, claimed: Claimed, request: Header, ending: Ending, result: Result) -> None:
         if result.when_stored is not None:
             result.when_stored(True)
+        self.tally.ended(claimed, request, result.ending, ending, result.duration_seconds)
+        self.tally.settled(result.energy)
+        if self.hears_of_ends is not None:
+            self.hears_of_ends(EndOf(claimed.header.id, claimed.attempt, request.id))
         self.progress.pop(request.id, None)
         if ending in (Ending.COMPLETED, Ending.ERROR, Ending.SUSPENDED):
             self._wake(request.id, result.response, result.error_status)

@@ -75,6 +75,11 @@ class Cancels:
                 if not left:
                     del self._callbacks[message_id]
 
+    def offers(self, message_id: int) -> bool:
+        """Tell whether the handling of a message can be cancelled."""
+        with self._lock:
+            return message_id in self._callbacks
+
     def cancel(self, message_id: int, by: str) -> bool:
         """Cancel the handling of a message and tell whether there was something to cancel."""
         with self._lock:
@@ -100,6 +105,8 @@ class Place:
     clock: Clock = SYSTEM
     allow_pickle: bool = False
     cancels: Cancels = field(default_factory=Cancels)
+    #: The child processes of isolated items, by their ids: whose they are.
+    children: dict[int, str] = field(default_factory=dict)
     #: What ends each child process of an isolated item at once.
     leashes: set[Callable[[], object]] = field(default_factory=set)
 

@@ -270,7 +270,10 @@ class Isolation:
     def _close(self) -> Ended | None:
         """End the process, if there is one, and return how it ended."""
         process, self._process = self._process, None
-        return None if process is None else process.end()
+        if process is None:
+            return None
+        self._place.children.pop(process.pid or 0, None)
+        return process.end()
 
     def _exchange(self, frame: Frame, limits: Limits, *, making: bool = False) -> Frame:
         """Send a frame, serve the component while it works, and return the answer; raise what ended it instead."""
@@ -352,6 +355,7 @@ class Isolation:
         """Serve one frame of the child; tell whether it is the answer that is waited for."""
         if "hello" in frame:
             process.pid = frame["hello"]
+            self._place.children[frame["hello"]] = self._host.name
         elif "tell" in frame:
             self._told(frame)
         elif "ask" in frame:

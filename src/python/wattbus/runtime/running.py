@@ -7,17 +7,20 @@ import shutil
 import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from wattbus.clock import SYSTEM, Clock
 from wattbus.energy.carbon import CarbonIntensity
 from wattbus.energy.feed import PowerFeed
 from wattbus.energy.ledger import Ledger
+from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
 from wattbus.ml.curve import keep_only_the_curve
-from wattbus.runtime import iris
+from wattbus.runtime import iris, uploads
 from wattbus.runtime.actions import KnownProduction
 from wattbus.runtime.alerts import AlertWatch
 from wattbus.runtime.bus import Bus
@@ -27,10 +30,12 @@ from wattbus.runtime.keeper import ScheduleKeeper
 from wattbus.runtime.life import ITEM_GRACE_SECONDS, Grace, Life
 from wattbus.runtime.overrides import overridden
 from wattbus.runtime.production import ProductionConfig
+from wattbus.runtime.queue_history import QueueHistory
 from wattbus.runtime.reading import load
 from wattbus.runtime.requests import Requests
 from wattbus.runtime.retention import DailyPurge
 from wattbus.runtime.standing import ItemStatus
+from wattbus.runtime.sums import HourlySums
 from wattbus.runtime.types import MessageTypes
 from wattbus.secrets import Vault
 from wattbus.store import instances
@@ -44,6 +49,14 @@ __all__ = ["ItemStatus", "RunningProduction"]
 
 
 _TURN_SECONDS = 0.0005
+
+
+class Companion(Protocol):
+    """Something that works beside a running production, such as an export."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class RunningProduction(Requests):
@@ -64,6 +77,7 @@ class RunningProduction(Requests):
         clock: Clock = SYSTEM,
         allow_pickle: bool = False,
         retention: Retention | None = None,
+        companions: Sequence[Callable[[RunningProduction], Companion]] = (),
     ) -> None:
         iris.stand_in()
         home.create()
@@ -84,9 +98,10 @@ class RunningProduction(Requests):
             # What was changed on a running wattbus lies over what settings.py says.
             now = overridden(production, self.store.engine)
             self.bus = Bus(self.store, now, MessageTypes.of(now, allow_pickle=allow_pickle), self.place)
-            self.ledger = Ledger(feed, on_settled=self.store.settle, carbon=carbon)
+            self.ledger = Ledger(feed, on_settled=self._settled, carbon=carbon)
             self.life = Life(production, self.bus, self.ledger)
             self.alerts = AlertWatch(self.bus, self.life.works)
+            self.queue_history = QueueHistory(self.bus)
             self.schedules = ScheduleKeeper(self, clock, self.bus.log)
             self.life.closes = self.schedules.closes
         except BaseException:
@@ -95,7 +110,9 @@ class RunningProduction(Requests):
         self.state = "Stopped"
         self._grace = Grace(0.0)
         self._daily = None if retention is None else DailyPurge(self.store, retention, clock, self._warn)
+        self._sums = HourlySums(self.store, self._warn)
         self._stopping = threading.Lock()
+        self._companions = [make(self) for make in companions]
 
     @property
     def production(self) -> ProductionConfig:
@@ -125,6 +142,10 @@ class RunningProduction(Requests):
     def _warn(self, text: str) -> None:
         self.bus.log("Warning", text, "")
 
+    def _settled(self, records: list[EnergyRecord], interval: IntervalRecord | None) -> None:
+        self.store.settle(records, interval)
+        self.bus.tally.settled(records, interval)
+
     # -- life ---------------------------------------------------------------------------------------------------
 
     def start(self) -> RunningProduction:
@@ -138,15 +159,20 @@ class RunningProduction(Requests):
         for leftover in ModelStore(self.home.models).clean():
             self.bus.log("Info", f"removed what a killed process left in the model folder: {leftover}", "")
         self._remove_ended_runs()
+        uploads.sweep(self.home, self.store.engine)
         self.ledger.start()
         if self._daily is not None:
             self._daily.start()
+        self._sums.start()
         if dead:
             self.bus.log(
                 "Warning", f"the production was Troubled ({dead}): what it had in hand is taken back", ""
             )
         self.bus.log("Info", f"production {self.production.name} starts, process {os.getpid()}", "")
         self.alerts.start()
+        self.queue_history.start()
+        for companion in self._companions:
+            companion.start()
         self.life.start()
         self.state = "Running"
         self.schedules.start()
@@ -175,9 +201,13 @@ class RunningProduction(Requests):
             self._grace = Grace(grace_seconds)
             ended = self.life.stop(self._grace)
             self.alerts.stop()
+            self.queue_history.stop()
             self.ledger.stop()
             if self._daily is not None:
                 self._daily.stop()
+            for companion in self._companions:
+                companion.stop()
+            self._sums.stop()
             undelivered = self.bus.undelivered.close()
             state = "Suspended" if self.life.left() or undelivered or not ended else "Stopped"
             self.bus.log("Info", f"production {self.production.name} ends: {state}", "")

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 from wattbus.energy.record import EnergyRecord, EnergyStatus, Tier
 from wattbus.errors import StoreError, WattbusError
@@ -38,6 +39,14 @@ class Worker:
         self.number = number
         self.ready = False
         self.asking: str | None = None  # the queue that it waits at, or is about to
+
+
+class Job(NamedTuple):
+    """How one thread of a pool stands."""
+
+    name: str
+    ready: bool
+    idle: bool
 
 
 class Pool:
@@ -73,6 +82,15 @@ class Pool:
     def works(self) -> bool:
         """Tell whether somebody is there to take messages."""
         return self.state in ("Starting", "Running")
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Return how each thread stands."""
+        with self._lock:
+            return [
+                Job(f"{self.host.name}#{worker.number}", worker.ready, worker.asking is not None)
+                for worker in self._workers
+            ]
 
     def start(self) -> None:
         """Start the threads; each makes its component and then takes messages."""

@@ -230,6 +230,14 @@ event_log = Table(
     Column("source_method", String(128)),
     Column("text", Text, nullable=False),
     Index("event_log_by_session", "session_id"),
+    # Few rows: what somebody looks for.
+    Index(
+        "event_log_grave",
+        "type",
+        "id",
+        sqlite_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
+        postgresql_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
+    ),
 )
 
 energy = Table(
@@ -268,6 +276,7 @@ energy = Table(
         sqlite_where=text("status = 'pending'"),
         postgresql_where=text("status = 'pending'"),
     ),
+    Index("energy_by_time", "started_at_us"),
 )
 
 energy_intervals = Table(
@@ -284,6 +293,48 @@ energy_intervals = Table(
     Column("overhead_joules", Float, nullable=False),
     Column("tier", String(20), nullable=False),
     Column("method", Text, nullable=False),
+    Index("energy_intervals_by_time", "started_at_us"),
+)
+
+# What the records of each hour add up to, kept once the hour is over; always to be made again from the records.
+energy_hours = Table(
+    "energy_hours",
+    metadata,
+    Column("hour_us", BigInteger, nullable=False),  # when the hour began, UTC
+    Column("item", String(128), nullable=False),
+    Column("operation_kind", String(64)),
+    Column("model", String(128)),
+    Column("revision", String(128)),
+    Column("scope", String(8), nullable=False),
+    Column("tier", String(20), nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("unknown", BigInteger, nullable=False),
+    Column("joules", Float),
+    Column("low_joules", Float),
+    Column("high_joules", Float),
+    Column("bounded", BigInteger, nullable=False),  # how many of the known have bounds
+    Column("cpu_seconds", Float),
+    Column("duration_seconds", Float),
+    Column("requests", BigInteger),  # answered by the inferences of known energy
+    Column("carbon_grams", Float),
+    Column("with_carbon", BigInteger, nullable=False),
+    Index("energy_hours_by_time", "hour_us"),
+)
+
+# The same of the readings of the power feed.
+energy_bucket_hours = Table(
+    "energy_bucket_hours",
+    metadata,
+    Column("hour_us", BigInteger, nullable=False),
+    Column("tier", String(20), nullable=False),
+    Column("method", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("total_joules", Float, nullable=False),
+    Column("operations_joules", Float, nullable=False),
+    Column("idle_joules", Float, nullable=False),
+    Column("others_joules", Float, nullable=False),
+    Column("overhead_joules", Float, nullable=False),
+    Index("energy_bucket_hours_by_time", "hour_us"),
 )
 
 settings = Table(

@@ -7,7 +7,8 @@ queued: a look costs the same at a hundred queued messages and at a million.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
+    tuple_,
     union_all,
 )
 
@@ -28,6 +30,9 @@ from wattbus.store.tables import Priority, messages
 
 _PRIORITIES = (Priority.HIGH_SYNC, Priority.SYNC, Priority.SIM_SYNC, Priority.ASYNC)
 _MOST_MARKS = 20_000
+#: A queue is counted up to this number: a look at a longer one costs no more.
+MOST_COUNTED = 100_000
+_QUEUES_AT_ONCE = 100
 # Written out, so that the databases see that the partial index of queued messages serves.
 _QUEUED: ColumnElement[Any] = literal_column("'Queued'")
 
@@ -37,6 +42,78 @@ class Waiting(NamedTuple):
 
     queued: int  # up to the limit that was asked for
     oldest_id: int
+
+
+@dataclass(frozen=True)
+class WaitingMessage:
+    """A message in a queue, without its body."""
+
+    id: int
+    session_id: int
+    priority: int
+    type: str
+    source_item: str
+    body_class: str
+    time_created_us: int
+    not_before_us: int  # by the steady time of the process; 0: at once
+    attempts: int
+
+
+def depths(engine: Engine, queues: Sequence[str]) -> dict[str, Waiting]:
+    """Return what waits in each of the queues where something does, counted up to ``MOST_COUNTED``."""
+    found: dict[str, Waiting] = {}
+    for some in range(0, len(queues), _QUEUES_AT_ONCE):
+        found |= waiting(engine, dict.fromkeys(queues[some : some + _QUEUES_AT_ONCE], MOST_COUNTED))[1]
+    return found
+
+
+def queue_names(engine: Engine, most: int = 200) -> list[str]:
+    """Return the queues that something waits in, also those of items that are not there any more."""
+    names: list[str] = []
+    with engine.connect() as connection:
+        while len(names) < most:
+            # From name to name by the index: what waits in between is not read.
+            after = messages.c.target_queue > (names[-1] if names else "")
+            query = select(func.min(messages.c.target_queue)).where(messages.c.status == _QUEUED, after)
+            name = connection.execute(query).scalar()
+            if name is None:
+                break
+            names.append(str(name))
+    return names
+
+
+def waiting_messages(
+    engine: Engine, queue: str, *, limit: int = 50, after: tuple[int, int] | None = None
+) -> list[WaitingMessage]:
+    """Return the messages of a queue as they will be served; ``after`` is priority and id of the last one seen."""
+    one = messages.c
+    query = (
+        select(
+            one.id, one.session_id, one.priority, one.type, one.source_item, one.body_class,
+            one.time_created_us, one.not_before_us, one.attempts,
+        )
+        .where(one.status == _QUEUED, one.target_queue == queue)
+        .order_by(one.priority, one.id)
+        .limit(limit)
+    )  # fmt: skip
+    if after is not None:
+        query = query.where(tuple_(one.priority, one.id) > after)
+    with engine.connect() as connection:
+        return [WaitingMessage(*row) for row in connection.execute(query)]
+
+
+def queues_of(engine: Engine, ids: Sequence[int]) -> dict[int, str]:
+    """Return the queue that each message has gone into; a message that is not there is left out."""
+    query = select(messages.c.id, messages.c.target_queue).where(messages.c.id.in_(ids))
+    with engine.connect() as connection:
+        return {row.id: row.target_queue for row in connection.execute(query)}
+
+
+def created_us(engine: Engine, ids: Sequence[int]) -> dict[int, int]:
+    """Return when each message was accepted."""
+    query = select(messages.c.id, messages.c.time_created_us).where(messages.c.id.in_(ids))
+    with engine.connect() as connection:
+        return {row.id: row.time_created_us for row in connection.execute(query)}
 
 
 def waiting(engine: Engine, limits: Mapping[str, int]) -> tuple[int, dict[str, Waiting]]:

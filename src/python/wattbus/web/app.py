@@ -24,21 +24,36 @@ from wattbus.errors import (
     StoreError,
     StoreFull,
     UnknownName,
+    UsedKey,
     WattbusError,
 )
 from wattbus.web import (
+    alert_page,
+    boamps_pages,
+    energy_pages,
     home_page,
     iop_api,
+    job_pages,
+    label_pages,
+    log_page,
+    messages_api,
+    metrics_page,
     model_pages,
+    models_api,
+    openai_api,
+    purge_page,
+    queue_pages,
     send_api,
     sign_in,
     static_files,
     table_pages,
+    test_pages,
     training_pages,
 )
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
-from wattbus.web.guard import Guard, Rules, problem
+from wattbus.web.guard import Guard, Rules
+from wattbus.web.shapes import error_body, is_for_programs, problem
 from wattbus.web.twin import Twins
 
 #: The status of each kind of error; the first kind that fits counts.
@@ -47,6 +62,7 @@ _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
     (ModelNotCached, 404),
     (ModelCorrupt, 409),
     (Refused, 403),
+    (UsedKey, 422),
     (BadRequest, 400),
     (BadSettings, 422),
     (AlreadyRunning, 409),
@@ -58,8 +74,6 @@ _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
     (QueueFull, 429),
     (WattbusError, 500),
 )
-#: The clients of these look for a field "error".
-_OLDER = ("/api/iop", "/api/wattbus", "/api/atelier")
 
 
 def make_app(desk: Desk, rules: Rules) -> FastAPI:
@@ -68,7 +82,23 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
     twins = Twins(drawing)
-    for part in (home_page, model_pages, training_pages, table_pages):
+    for part in (
+        home_page,
+        model_pages,
+        training_pages,
+        table_pages,
+        log_page,
+        queue_pages,
+        job_pages,
+        alert_page,
+        purge_page,
+        metrics_page,
+        energy_pages,
+        boamps_pages,
+        label_pages,
+        messages_api,
+        test_pages,
+    ):
         part.add(twins, desk)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")
@@ -76,6 +106,9 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.include_router(twins.pages)
     app.include_router(sign_in.router(twins, desk.access))
     app.include_router(static_files.router())
+    app.include_router(openai_api.router(desk))
+    # Last: its name may hold slashes, and the pages under /models come first.
+    app.include_router(models_api.router(desk))
     errors = _Errors(twins)
     app.add_exception_handler(WattbusError, errors.told)
     app.add_exception_handler(RequestValidationError, errors.not_understood)
@@ -102,7 +135,8 @@ class _Errors:
         status = next(status for kind, status in _STATUSES if isinstance(error, kind))
         seconds = getattr(error, "retry_after_seconds", None)
         headers = {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
-        return self._answer(request, status, str(error), headers)
+        message = getattr(error, "message_id", None)
+        return self._answer(request, status, str(error), headers, trace_id=message, message_id=message)
 
     async def not_understood(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -127,14 +161,17 @@ class _Errors:
         return self._answer(request, 500, sentence)
 
     def _answer(
-        self, request: Request, status: int, sentence: str, headers: dict[str, str] | None = None
+        self,
+        request: Request,
+        status: int,
+        sentence: str,
+        headers: dict[str, str] | None = None,
+        **more: object,
     ) -> Response:
         path = request.url.path
-        if path.startswith(_OLDER):
-            return JSONResponse({"error": sentence}, status, headers)
-        told = problem(status, sentence, path)
-        if "text/html" in request.headers.get("accept", "") and not path.startswith(("/api/", "/v1/")):
-            page = self._twins.draw(request, "error.html", told, status)
+        if "text/html" in request.headers.get("accept", "") and not is_for_programs(path):
+            page = self._twins.draw(request, "error.html", problem(status, sentence, path), status)
             page.headers.update(headers or {})
             return page
-        return JSONResponse(told, status, headers, media_type="application/problem+json")
+        told, kind = error_body(path, status, sentence, **more)
+        return JSONResponse(told, status, headers, media_type=kind)

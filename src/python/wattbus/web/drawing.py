@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from wattbus import __version__, words
 from wattbus.access import Role
 from wattbus.web.charts import line_chart
+from wattbus.web.sparkline import sparkline
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -61,7 +62,9 @@ class Drawing:
         )
         self._environment.filters.update(
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
-            moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
+            clean_lines=words.clean_lines, joule_range=words.joule_range, watts=words.watts,
+            sparkline=sparkline, moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
+            from_json=json.loads,
         )  # fmt: skip
         self._environment.globals.update(
             menu=MENU,
@@ -71,6 +74,10 @@ class Drawing:
             line_chart=line_chart,
             UNKNOWN=words.UNKNOWN,
         )
+
+    def share(self, **functions: Any) -> None:
+        """Give the templates functions of a part under these names."""
+        self._environment.globals.update(functions)
 
     def page(self, request: Request, template: str, view: Any, told: Any = None, **more: Any) -> str:
         """Return a page as text; ``view`` is what it shows, ``told`` a sentence from the action before."""

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wattbus.access import Access, Role
 from wattbus.runtime.parsing import LARGEST_BODY
+from wattbus.web.shapes import error_body
 
 COOKIE = "wattbus_session"
 #: What anybody may see: the sign-in page with its style, and whether the process is alive.
@@ -275,27 +276,13 @@ async def _to_sign_in(scope: Scope, send: Send) -> None:
 
 
 async def _answer(send: Send, path: str, status: HTTPStatus, sentence: str) -> None:
-    old = path.startswith(("/api/iop", "/api/wattbus"))  # their clients look for "error"
-    told = {"error": sentence} if old else problem(status, sentence, path)
+    told, kind = error_body(path, status, sentence)
     body = json.dumps(told).encode()
-    kind = b"application/json" if old else b"application/problem+json"
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    old = path.startswith(("/api/iop", "/api/wattbus"))
     if status is HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b'Basic realm="wattbus"' if old else b'Bearer realm="wattbus"'))
     if status is HTTPStatus.TOO_MANY_REQUESTS:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def problem(status: int, sentence: str, path: str, **more: object) -> dict[str, object]:
-    """Return an error in the form of RFC 9457."""
-    title = HTTPStatus(status).phrase
-    return {
-        "type": "about:blank",
-        "title": title,
-        "status": int(status),
-        "detail": sentence,
-        "instance": path,
-        **more,
-    }

@@ -12,13 +12,13 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from wattbus.access import Role
 from wattbus.errors import WattbusError
@@ -27,6 +27,15 @@ from wattbus.web.drawing import Drawing
 from wattbus.web.roles import Asking, needs
 
 API = "/api/v1"
+#: What every route of the API may answer in place of what was asked for; see :func:`wattbus.web.shapes.problem`.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "What was wrong, as problem+json (RFC 9457); `detail` is a sentence for people.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+#: A whole number that a column of a database holds; a larger one is refused before it gets there.
+_WHOLE = Field(ge=-(2**63), le=2**63 - 1)
 _SAID = "wattbus_said"
 
 
@@ -59,6 +68,12 @@ class Twins:
         page.__signature__ = _with_request(signature)  # type: ignore[attr-defined]
         self.pages.add_api_route(path, page, methods=["GET"], dependencies=[needs(role)], name=template)
         self._add_json(api or path, function, "GET", signature, role, tag)
+
+    def read(
+        self, path: str, function: Callable[..., Any], *, role: Role = Role.VIEWER, tag: str = "portal"
+    ) -> None:
+        """Open what only programs read, under ``/api/v1``: a view without a page."""
+        self._add_json(path, function, "GET", _resolved(function), role, tag)
 
     def action(
         self,
@@ -132,11 +147,16 @@ class Twins:
             methods=[method],
             dependencies=[needs(role)],
             tags=[tag],
+            responses=PROBLEMS,
             name=function.__name__,
             operation_id=f"{method.lower()}{path}".replace("/", "_").replace("{", "").replace("}", ""),
             response_model=shape if typed else None,
             summary=(function.__doc__ or function.__name__).strip().splitlines()[0],
         )
+
+    def share(self, **functions: Any) -> None:
+        """Give the templates functions of a part under these names."""
+        self._drawing.share(**functions)
 
     # -- answers ------------------------------------------------------------------------------------------------
 
@@ -211,10 +231,15 @@ def _resolved(function: Callable[..., Any]) -> inspect.Signature:
     hints = get_type_hints(function, include_extras=True)
     signature = inspect.signature(function)
     parameters = [
-        parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
+        parameter.replace(annotation=_bounded(hints.get(parameter.name, parameter.annotation)))
         for parameter in signature.parameters.values()
     ]
     return signature.replace(parameters=parameters, return_annotation=hints.get("return", Any))
+
+
+def _bounded(annotation: Any) -> Any:
+    """Return the annotation of a parameter with the bounds of 64 bits, where it is a whole number."""
+    return Annotated[annotation, _WHOLE] if annotation in (int, int | None) else annotation
 
 
 def _keyword_only(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:

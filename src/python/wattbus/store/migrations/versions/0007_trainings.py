@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0002"
+down_revision = "0005"
 
 _TRAININGS = "body_class = 'wattbus.messages.TrainRequest' AND type = 'Request'"
 
