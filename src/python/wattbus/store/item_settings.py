@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
 from wattbus.clock import SYSTEM
 from wattbus.errors import NotRunning
@@ -74,5 +74,8 @@ def looked_at(home: Home, url: str | None) -> Iterator[Engine | None]:
     except NotRunning:
         yield None
         return
-    yield engine
-    engine.dispose()
+    try:
+        # A database on a server is there before the first start has made the tables in it.
+        yield engine if inspect(engine).has_table(settings.name) else None
+    finally:
+        engine.dispose()
