@@ -200,7 +200,7 @@ class Twins:
     ) -> HTMLResponse:
         """Return a page."""
         said = request.cookies.get(_SAID)
-        told = json.loads(unquote(said)) if said else None
+        told = _told(said) if said else None
         answer = HTMLResponse(self._drawing.page(request, template, view, told, **more), status)
         if said:
             answer.delete_cookie(_SAID)
@@ -214,6 +214,17 @@ class Twins:
             told = quote(json.dumps({"text": sentence[:1500], "wrong": wrong}), safe="")
             answer.set_cookie(_SAID, told, max_age=60, httponly=True, samesite="strict")
         return answer
+
+
+def _told(cookie: str) -> dict[str, Any] | None:
+    """Return the sentence of the action before; a cookie may come from elsewhere on this machine, and hold anything."""
+    try:
+        read = json.loads(unquote(cookie))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(read, dict) or not isinstance(read.get("text"), str):
+        return None
+    return {"text": read["text"], "wrong": bool(read.get("wrong"))}
 
 
 def plain(value: Any) -> Any:
@@ -260,7 +271,10 @@ def _summary(function: Callable[..., Any]) -> str:
 
 def local_path(address: str) -> str:
     """Return a path of this door out of an address that a client names; never another host's."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
     path = "/" + parts.path.lstrip("/\\")
     return path + (f"?{parts.query}" if parts.query else "")
 
