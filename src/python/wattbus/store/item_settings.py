@@ -142,7 +142,8 @@ def looked_at(home: Home, url: str | None) -> Iterator[Engine | None]:
         yield None
         return
     try:
-        # A database on a server is there before the first start has made the tables in it.
-        yield engine if inspect(engine).has_table(settings.name) else None
+        # A database is there before its tables are: the first start makes them.
+        there = engine.dialect.name == "sqlite" or inspect(engine).has_table(settings.name)
+        yield engine if there else None
     finally:
         engine.dispose()
