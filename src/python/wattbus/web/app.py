@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from wattbus import __version__
+from wattbus import __version__, words
 from wattbus.errors import (
     AlreadyRunning,
     BadRequest,
@@ -86,7 +86,10 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
 
 def _production(desk: Desk) -> tuple[str, str]:
     running = desk.running
-    name = running.production.name if running else desk.director.get_default_production()
+    try:
+        name = running.production.name if running else desk.director.get_default_production()
+    except WattbusError:  # settings.py cannot be read now: the production page says why
+        name = words.UNKNOWN
     return name, desk.state()
 
 
@@ -128,6 +131,7 @@ class _Errors:
         self, request: Request, status: int, sentence: str, headers: dict[str, str] | None = None
     ) -> Response:
         path = request.url.path
+        request.state.refused = sentence  # for the audit
         if path.startswith(_OLDER):
             return JSONResponse({"error": sentence}, status, headers)
         told = problem(status, sentence, path)

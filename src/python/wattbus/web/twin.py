@@ -99,6 +99,7 @@ class Twins:
                 return self._refused(request, back, validation_sentence("the form", error))
             except WattbusError as error:
                 return self._refused(request, back, str(error))
+            _tell(request, done)
             if shows:
                 return self.draw(request, shows, done)
             where = then(done) if callable(then) else then
@@ -119,8 +120,10 @@ class Twins:
         role: Role,
         tag: str,
     ) -> None:
-        async def call(**values: Any) -> Any:
-            return JSONResponse(plain(await run_in_threadpool(function, **values)))
+        async def call(_request: Request, **values: Any) -> Any:
+            done = await run_in_threadpool(function, **values)
+            _tell(_request, done)
+            return JSONResponse(plain(done))
 
         parameters = [
             parameter.replace(annotation=Asking, default=inspect.Parameter.empty)
@@ -128,7 +131,8 @@ class Twins:
             else parameter
             for parameter in signature.parameters.values()
         ]
-        call.__signature__ = signature.replace(parameters=_keyword_only(parameters))  # type: ignore[attr-defined]
+        request = inspect.Parameter("_request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+        call.__signature__ = signature.replace(parameters=[request, *_keyword_only(parameters)])  # type: ignore[attr-defined]
         call.__doc__ = function.__doc__
         shape = signature.return_annotation
         typed = isinstance(shape, type) and (issubclass(shape, BaseModel) or is_dataclass(shape))
@@ -199,6 +203,11 @@ async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
         if values:
             fields[name] = values if many else values[-1]
     return fields
+
+
+def _tell(request: Request, done: Any) -> None:
+    """Leave for the audit what an action says that it did."""
+    request.state.done = str(getattr(done, "sentence", ""))
 
 
 def _summary(function: Callable[..., Any]) -> str:
