@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from wattbus import __version__
+from wattbus import __version__, words
 from wattbus.errors import (
     AlreadyRunning,
     BadRequest,
@@ -138,7 +138,10 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
 
 def _production(desk: Desk) -> tuple[str, str]:
     running = desk.running
-    name = running.production.name if running else desk.director.get_default_production()
+    try:
+        name = running.production.name if running else desk.director.get_default_production()
+    except WattbusError:  # settings.py cannot be read now: the production page says why
+        name = words.UNKNOWN
     return name, desk.state()
 
 
@@ -191,6 +194,7 @@ class _Errors:
         **more: object,
     ) -> Response:
         path = request.url.path
+        request.state.refused = sentence  # for the audit
         if "text/html" in request.headers.get("accept", "") and not is_for_programs(path):
             page = self._twins.draw(request, "error.html", problem(status, sentence, path), status)
             page.headers.update(headers or {})
