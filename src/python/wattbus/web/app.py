@@ -31,6 +31,7 @@ from wattbus.web import (
     home_page,
     iop_api,
     job_pages,
+    live_api,
     log_page,
     message_actions,
     message_pages,
@@ -79,6 +80,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     twins = Twins(drawing)
     for part in (
         home_page,
+        live_api,
         model_pages,
         training_pages,
         table_pages,
@@ -89,8 +91,8 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         purge_page,
         metrics_page,
         trace_pages,
-        message_pages,
         message_actions,
+        message_pages,
     ):
         part.add(twins, desk)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")

@@ -42,9 +42,8 @@ class HttpDoor:
         self._socket = _bound(config.http_host, config.port)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        desk = Desk(director, config, rules.access)
-        self._streams = desk.streams
-        app = make_app(desk, rules)
+        self.desk = Desk(director, config, rules.access)
+        app = make_app(self.desk, rules)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -63,7 +62,7 @@ class HttpDoor:
 
     def close(self) -> None:
         """Take no more, and let what is in hand end."""
-        self._streams.close()
+        self.desk.streams.close()
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
