@@ -94,7 +94,8 @@ def rules_of(home: Home, config: Config) -> Rules:
 def _bound(host: str, port: int) -> socket.socket:
     """Take the port, or say who has it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP, asyncio switches off the delay that small answers would have on a connection that is kept.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # A port whose last connections linger is free; on Linux this does not share it with one who listens.
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
