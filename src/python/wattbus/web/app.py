@@ -38,6 +38,7 @@ from wattbus.web import (
     item_pages,
     job_pages,
     label_pages,
+    live_api,
     log_page,
     message_actions,
     message_pages,
@@ -96,6 +97,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         home_page,
         production_pages,
         item_pages,
+        live_api,
         model_pages,
         training_pages,
         table_pages,
@@ -111,8 +113,8 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         messages_api,
         test_pages,
         trace_pages,
-        message_pages,
         message_actions,
+        message_pages,
     ):
         part.add(twins, desk)
     access_page.add(twins, desk, book)
