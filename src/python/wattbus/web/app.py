@@ -30,6 +30,7 @@ from wattbus.errors import (
 from wattbus.web import (
     alert_page,
     boamps_pages,
+    docs_page,
     energy_pages,
     home_page,
     iop_api,
@@ -106,6 +107,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.include_router(twins.pages)
     app.include_router(sign_in.router(twins, desk.access))
     app.include_router(static_files.router())
+    app.include_router(docs_page.router(twins, app))
     app.include_router(openai_api.router(desk))
     # Last: its name may hold slashes, and the pages under /models come first.
     app.include_router(models_api.router(desk))

@@ -176,7 +176,8 @@ async def _embeddings(desk: Desk, asked: EmbeddingsRequest) -> Response:
     vectors = called.output
     if asked.dimensions not in (None, len(vectors[0])):
         raise BadRequest(
-            f"{asked.model!r} makes vectors of {len(vectors[0])} numbers, not of {asked.dimensions}: leave `dimensions` out."
+            f"{asked.model!r} makes vectors of {len(vectors[0])} numbers, not of {asked.dimensions}: leave "
+            "`dimensions` out."
         )
     as_text = asked.encoding_format == "base64"
     data = [
