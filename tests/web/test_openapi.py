@@ -103,7 +103,7 @@ def test_schemathesis_finds_no_answer_that_is_not_described(ask: OpenDoor, docum
                 try:
                     case.validate_response(answer, checks=[check])
                 except Exception as error:
-                    wrong.append(f"{operation.label}: {answer.status_code} {error}"[:600])
+                    wrong.append(f"{case.operation.label}: {answer.status_code} {error}"[:600])
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -28,20 +28,25 @@ from wattbus.errors import (
     WattbusError,
 )
 from wattbus.web import (
+    access_page,
     alert_page,
     boamps_pages,
     docs_page,
     energy_pages,
     home_page,
     iop_api,
+    item_pages,
     job_pages,
     label_pages,
     log_page,
+    message_actions,
+    message_pages,
     messages_api,
     metrics_page,
     model_pages,
     models_api,
     openai_api,
+    production_pages,
     purge_page,
     queue_pages,
     send_api,
@@ -49,8 +54,10 @@ from wattbus.web import (
     static_files,
     table_pages,
     test_pages,
+    trace_pages,
     training_pages,
 )
+from wattbus.web.audit import Audit, AuditBook
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
 from wattbus.web.guard import Guard, Rules
@@ -82,9 +89,11 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     # No pages made elsewhere: FastAPI's own documentation page loads its script from a CDN.
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
-    twins = Twins(drawing)
+    twins, book = Twins(drawing), AuditBook(desk)
     for part in (
         home_page,
+        production_pages,
+        item_pages,
         model_pages,
         training_pages,
         table_pages,
@@ -99,8 +108,12 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         label_pages,
         messages_api,
         test_pages,
+        trace_pages,
+        message_actions,  # before the pages: /messages/bulk is no id
+        message_pages,
     ):
         part.add(twins, desk)
+    access_page.add(twins, desk, book)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")
     app.include_router(twins.api)
@@ -117,14 +130,14 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.add_exception_handler(HTTPException, errors.no_such_thing)
     app.add_exception_handler(Exception, errors.a_bug)
     app.add_middleware(Guard, rules=rules)
+    app.add_middleware(Audit, book=book)
     return app
 
 
 def _production(desk: Desk) -> tuple[str, str]:
     running = desk.running
-    if running is not None:
-        return running.production.name, running.state
-    return desk.director.get_default_production(), desk.director.last_state()
+    name = running.production.name if running else desk.director.get_default_production()
+    return name, desk.state()
 
 
 class _Errors:

@@ -20,7 +20,7 @@ TAGS = {
     "openai": "The shapes of OpenAI: embeddings, chats, models.",
     "energy": "What was used, by item, model and day, each figure with its tier.",
     "portal": "What the pages show, as JSON.",
-    "iop": "The door of the `iop` program, as IRIS answers it.",
+    "iop": "The door of the iop program, as IRIS answers it.",
     "wattbus": "The door of services in another process.",
 }
 _PROBLEM = {

@@ -42,7 +42,9 @@ class HttpDoor:
         self._socket = _bound(config.http_host, config.port)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        app = make_app(Desk(director, config, rules.access), rules)
+        desk = Desk(director, config, rules.access)
+        self._streams = desk.streams
+        app = make_app(desk, rules)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -61,6 +63,7 @@ class HttpDoor:
 
     def close(self) -> None:
         """Take no more, and let what is in hand end."""
+        self._streams.close()
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()

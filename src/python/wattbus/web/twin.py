@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Annotated, Any, get_type_hints
 from urllib.parse import quote, unquote, urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from wattbus.access import Role
-from wattbus.errors import WattbusError
+from wattbus.errors import BadRequest, WattbusError
 from wattbus.runtime.parsing import validation_sentence
 from wattbus.web.drawing import Drawing
 from wattbus.web.roles import Asking, needs
@@ -36,6 +37,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 #: A whole number that a column of a database holds; a larger one is refused before it gets there.
 _WHOLE = Field(ge=-(2**63), le=2**63 - 1)
+#: A parameter of a path: the id of a message or a session.
+MessageId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+#: A parameter of a query: where a page of a list begins.
+PageId = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 _SAID = "wattbus_said"
 
 
@@ -55,15 +60,24 @@ class Twins:
         role: Role = Role.VIEWER,
         tag: str = "portal",
         api: str | None = None,
+        misread: Callable[..., Any] | None = None,
     ) -> None:
         """Open a page at ``path`` and its JSON at ``/api/v1`` + ``api`` (by default the same path).
 
-        ``function`` is called with its query and path parameters, as FastAPI reads them from its signature.
+        ``function`` is called with its query and path parameters, as FastAPI reads them from its signature. Where it
+        raises BadRequest, ``misread`` is called with the error and the same parameters, and the page shows what it
+        returns: so a form keeps what was typed.
         """
         signature = _resolved(function)
 
         async def page(request: Request, **values: Any) -> Response:
-            return self.draw(request, template, await run_in_threadpool(function, **values))
+            try:
+                view = await run_in_threadpool(function, **values)
+            except BadRequest as error:
+                if misread is None:
+                    raise
+                return self.draw(request, template, await run_in_threadpool(misread, error, **values), 400)
+            return self.draw(request, template, view)
 
         page.__signature__ = _with_request(signature)  # type: ignore[attr-defined]
         self.pages.add_api_route(path, page, methods=["GET"], dependencies=[needs(role)], name=template)
@@ -87,13 +101,17 @@ class Twins:
         wrong: Callable[[Any], bool] = lambda _: False,
         api: str | None = None,
         method: str = "POST",
+        shows: str = "",
+        again: tuple[str, Callable[..., Any]] | None = None,
     ) -> None:
         """Open an action for forms at ``path`` and for programs at ``/api/v1`` + ``api``.
 
         ``function`` takes a pydantic model as ``body`` (or nothing), path parameters by name, and the asker where it
         has a parameter ``who``. After a form the browser goes to ``then`` (by default where it was), and ``said``
         stands there as a sentence; both may be made of what the function returns, and ``wrong`` tells whether that is
-        bad news.
+        bad news. With ``shows``, a template, the answer is a page of what it returns: for what is seen once. ``again``
+        is a template and a function of the sentence, the fields and the path parameters, whose page is shown where the
+        form is wrong: so that what was typed is kept.
         """
         signature = _resolved(function)
         model = signature.parameters["body"].annotation if "body" in signature.parameters else None
@@ -102,21 +120,38 @@ class Twins:
             back = local_path(
                 str((await request.form()).get("back", "")) or request.headers.get("referer", "")
             )
+            fields = {} if model is None else await _fields(request, model)
+            places: dict[str, Any] = {}
             try:
-                values: dict[str, Any] = dict(request.path_params)
+                places |= _places(request, signature)
+                values = dict(places)
                 if model is not None:
-                    values["body"] = model.model_validate(await _fields(request, model))
+                    values["body"] = model.model_validate(fields)
                 if "who" in signature.parameters:
                     values["who"] = request.state.who
                 done = await run_in_threadpool(function, **values)
-            except ValidationError as error:
-                return self.back(back, validation_sentence("the form", error), wrong=True)
-            except WattbusError as error:
-                return self.back(back, str(error), wrong=True)
+            except (ValidationError, WattbusError) as error:
+                sentence = (
+                    validation_sentence("the form", error)
+                    if isinstance(error, ValidationError)
+                    else str(error)
+                )
+                request.state.refused = (
+                    sentence  # a form goes back all the same: the audit tells the two apart
+                )
+                if again is None or not places:
+                    return self.back(back, sentence, wrong=True)
+                view = await run_in_threadpool(again[1], sentence, fields, **places)
+                return self.draw(request, again[0], view, 422)
+            if shows:
+                return self.draw(request, shows, done)
             where = then(done) if callable(then) else then
             return self.back(where or back, said(done) if callable(said) else said, wrong=wrong(done))
 
-        self.pages.add_api_route(path, form, methods=["POST"], dependencies=[needs(role)], name=path)
+        summary = _summary(function)
+        self.pages.add_api_route(
+            path, form, methods=["POST"], dependencies=[needs(role)], name=path, summary=summary
+        )
         self._add_json(api or path, function, method, signature, role, tag)
 
     def _add_json(
@@ -149,9 +184,9 @@ class Twins:
             tags=[tag],
             responses=PROBLEMS,
             name=function.__name__,
-            operation_id=f"{method.lower()}{path}".replace("/", "_").replace("{", "").replace("}", ""),
+            operation_id=re.sub(r":\w+|[{}]", "", f"{method.lower()}{path}").replace("/", "_"),
             response_model=shape if typed else None,
-            summary=(function.__doc__ or function.__name__).strip().splitlines()[0],
+            summary=_summary(function),
         )
 
     def share(self, **functions: Any) -> None:
@@ -196,6 +231,14 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _places(request: Request, signature: inspect.Signature) -> dict[str, Any]:
+    """Return the path parameters as the function wants them."""
+    return {
+        name: TypeAdapter(signature.parameters[name].annotation).validate_python(value)
+        for name, value in request.path_params.items()
+    }
+
+
 async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
     """Return the fields of a form as the model wants them; an empty field is one that was left out."""
     form = await request.form()
@@ -209,6 +252,10 @@ async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
         if values:
             fields[name] = values if many else values[-1]
     return fields
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or function.__name__).strip().splitlines()[0]
 
 
 def local_path(address: str) -> str:
