@@ -158,7 +158,7 @@ def test_where_nothing_runs_the_page_leads_to_the_start_button(tmp_path: Path) -
 def test_a_viewer_sees_the_page_and_cannot_send(tmp_path: Path) -> None:
     with open_door(tmp_path, production()) as ask:
         viewer = ask.as_role(Role.VIEWER)
-        page = viewer.page("/test?item=Echo")
+        page = viewer.page("/test?item=Echo&type=Text")
         sent = viewer.form("/test", {"item": "Echo", "type": "Text", "text": "{}"})
 
     assert "takes the token of an operator" in page.said

@@ -32,6 +32,7 @@ from wattbus.web import (
     access_page,
     alert_page,
     boamps_pages,
+    docs_page,
     energy_pages,
     home_page,
     iop_api,
@@ -113,7 +114,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         messages_api,
         test_pages,
         trace_pages,
-        message_actions,
+        message_actions,  # before the pages: /messages/bulk is no id
         message_pages,
     ):
         part.add(twins, desk)
@@ -124,6 +125,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.include_router(twins.pages)
     app.include_router(sign_in.router(twins, desk.access))
     app.include_router(static_files.router())
+    app.include_router(docs_page.router(twins, app))
     app.include_router(openai_api.router(desk))
     # Last: its name may hold slashes, and the pages under /models come first.
     app.include_router(models_api.router(desk))

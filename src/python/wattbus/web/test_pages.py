@@ -219,11 +219,9 @@ def _with_type(
     )
     view = replace(view, types=tuple(types), type=kind)
     if not kind:
-        if not types:
+        if known is None or len(types) != 1:  # no type is chosen for somebody: one may publish, another train
             return view
-        view = replace(view, type=types[0].short if known is not None else "")
-        if known is None:
-            return view
+        view = replace(view, type=types[0].short)
     try:
         cls = type_facts.meant(running, view.item, view.type)
     except WattbusError as error:
