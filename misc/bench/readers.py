@@ -187,7 +187,12 @@ def first_page(home: Path) -> float:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "WATTBUS_HOME": str(home), "WATTBUS_INSECURE_LOCAL": "on", "WATTBUS_PORT": str(port)}
+    environment = {
+        **os.environ,
+        "WATTBUS_HOME": str(home),
+        "WATTBUS_INSECURE_LOCAL": "on",
+        "WATTBUS_PORT": str(port),
+    }
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "wattbus", "start", "--foreground", "--no-supervisor"],
@@ -229,7 +234,10 @@ def report(machine: str, firsts: list[float], crowd: Crowd, cost: Cost, options:
             "the bus alone, as fast as it can",
             f"{table.figure(statistics.median(cost.alone))} requests a second",
         ],
-        ["the same with one portal open", f"{table.figure(statistics.median(cost.watched))} requests a second"],
+        [
+            "the same with one portal open",
+            f"{table.figure(statistics.median(cost.watched))} requests a second",
+        ],
         [
             f"ratio, median of {len(cost.alone)} pairs",
             f"{cost.ratio:.3f}; pairs from {_pair(cost, min):.3f} to {_pair(cost, max):.3f}",
