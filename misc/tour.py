@@ -195,7 +195,7 @@ def journey(api: Api, rows: int) -> None:
         _well(api.send("Python.MLOperation", "MLRequest", {"inputs": question}))
     training = {
         "columns": "ReviewLabel,ReviewText", "table": "iris.Review", "limit": rows, "p_of_train": 0.8,
-        "num_train_epochs": 2, "learning_rate": 1e-4,
+        "num_train_epochs": 3, "learning_rate": 1e-4,
     }  # fmt: skip
     _well(api.send("Python.TuningOperation", "TrainRequest", training, LIMIT_SECONDS))
     _well(api.send("Python.TuningOperation", "OverrideRequest", {}))
@@ -339,7 +339,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=48, help="that the training reads")
+    parser.add_argument("--rows", type=int, default=128, help="that the training reads")
     parser.add_argument("--pictures", type=Path, default=DOCS / "pictures")
     options = parser.parse_args()
     if not 20 <= options.rows <= 2_000:

@@ -40,20 +40,16 @@ def send(ask: OpenDoor, **fields: str) -> Asked:
     sent = ask.form("/test", {"how": "wait", **fields})
     if sent.status != 303:
         return sent
-    return ask(
-        "GET",
-        sent.headers["location"],
-        accept="text/html",
-        cookie=sent.headers.get("set-cookie", "").partition(";")[0],
-    )
+    cookie = sent.headers.get("set-cookie", "").partition(";")[0]
+    return ask.page(sent.headers["location"], cookie=cookie, authorization=f"Bearer {ask.token}")
 
 
 def test_an_item_has_a_form_of_its_type_and_the_answer_stands_beside_it(tmp_path: Path) -> None:
     with open_door(tmp_path, production()) as ask:
         empty = ask.page("/test?item=Echo&type=Text")
-        answered = send(ask, item="Echo", type="Text", **{"field.said": "ab", "field.times": "2"})
+        answered = send(ask, item="Echo", type="Text", **{"field.text": "ab", "field.times": "2"})
 
-    assert 'name="field.said"' in empty.said and 'name="field.times"' in empty.said
+    assert 'name="field.text"' in empty.said and 'name="field.times"' in empty.said
     assert answered.status == 200
     assert "abab" in answered.said and "Completed" in answered.said
     assert re.search(r'href="/trace/\d+">Visual trace', answered.said)
@@ -70,9 +66,10 @@ def test_an_item_has_a_form_of_its_type_and_the_answer_stands_beside_it(tmp_path
         ),
         ({"type": "Text", "text": '{"inptus": "x"}'}, "unknown field &#39;inptus&#39;", "inptus"),
         ({"type": "Text", "text": "{oops"}, "the body is not JSON", "{oops"),
-        ({"type": "Text", "field.said": "ab", "field.times": "two"}, "a number is needed", 'value="two"'),
+        ({"type": "Text", "field.text": "ab", "field.times": "two"}, "a number is needed", 'value="two"'),
         ({"type": "Checked"}, "number", "Checked"),
-        ({"type": "Text", "field.said": "x", "seconds": "-1"}, "the time-out is", 'value="-1"'),
+        ({"type": "Text", "field.txet": "x"}, "did you mean &#39;text&#39;?", "Text"),
+        ({"type": "Text", "field.text": "x", "seconds": "-1"}, "the time-out is", 'value="-1"'),
         ({"type": "Text", "text": "{}", "item": "Ecko"}, "did you mean &#39;Echo&#39;?", "Ecko"),
         ({"type": "Grongier.PEX.Message", "text": "{}"}, "It is an envelope", "Grongier.PEX.Message"),
         ({"type": HOSTILE, "text": HOSTILE}, "unknown message type", "&lt;script&gt;"),
@@ -112,8 +109,8 @@ def test_a_field_that_the_model_does_not_know_is_told_beside_the_kept_request(tm
 def test_a_long_request_goes_on_and_the_page_says_so(tmp_path: Path) -> None:
     Gate.opened.clear()
     with open_door(tmp_path, production()) as ask:
-        late = send(ask, item="Gate", type="Text", seconds="0.05", **{"field.said": "slow"})
-        background = send(ask, item="Gate", type="Text", how="background", **{"field.said": "later"})
+        late = send(ask, item="Gate", type="Text", seconds="0.05", **{"field.text": "slow"})
+        background = send(ask, item="Gate", type="Text", how="background", **{"field.text": "later"})
         Gate.opened.set()
         shown = re.search(r'hx-get="(/test\?show=\d+)"', late.said)
         assert shown is not None
@@ -125,7 +122,7 @@ def test_a_long_request_goes_on_and_the_page_says_so(tmp_path: Path) -> None:
 
 def test_the_last_requests_fill_the_form_again(tmp_path: Path) -> None:
     with open_door(tmp_path, production()) as ask:
-        send(ask, item="Echo", type="Text", **{"field.said": "first"})
+        send(ask, item="Echo", type="Text", **{"field.text": "first"})
         page = ask.page("/test?item=Echo")
         again = re.search(r"/test\?message=\d+", page.said)
         assert again is not None

@@ -26,6 +26,7 @@ from wattbus.runtime.alerts import AlertWatch
 from wattbus.runtime.bus import Bus
 from wattbus.runtime.changes import changed_files
 from wattbus.runtime.context import Place
+from wattbus.runtime.definition import Flat
 from wattbus.runtime.keeper import ScheduleKeeper
 from wattbus.runtime.life import ITEM_GRACE_SECONDS, Grace, Life
 from wattbus.runtime.overrides import overridden
@@ -269,20 +270,27 @@ class RunningProduction(Requests):
         self._must_run()
         self.life.restart_item(name)
 
-    def set_pool_size(self, name: str, size: int) -> None:
-        """Let an item have so many workers, now and at the next start."""
+    def set_pool_size(self, name: str, size: int, by: str = "") -> None:
+        """Let an item have so many workers, now and at the next start; ``by`` is for the history."""
         self._must_run()
-        self.life.set_pool_size(name, size)
+        self.life.set_pool_size(name, size, by)
 
-    def enable(self, name: str, on: bool) -> None:
-        """Enable or disable an item, now and at the next start."""
+    def enable(self, name: str, on: bool, by: str = "") -> None:
+        """Enable or disable an item, now and at the next start; ``by`` is for the history."""
         self._must_run()
-        self.life.enable(name, on)
+        self.life.enable(name, on, by)
 
-    def reset(self, name: str | None = None) -> list[str]:
+    def rewrite(self, edit: Callable[[Flat], None], by: str) -> list[str]:
+        """Change the definition that lies over settings.py and go on by it; return the items that it touched."""
+        self._must_run()
+        changed = self.life.rewrite(edit, by)
+        self.schedules.look_again()
+        return changed
+
+    def reset(self, name: str | None = None, by: str = "") -> list[str]:
         """Forget what was changed on the running production, of one item or of all; return what changed by it."""
         self._must_run()
-        changed = self.life.reset(name)
+        changed = self.life.reset(name, by)
         self.schedules.look_again()
         return changed
 

@@ -1,4 +1,4 @@
-"""The tables: headers, bodies, attempts, processes, jobs, event log, energy, settings.
+"""The tables: headers, bodies, attempts, processes, jobs, event log, energy, settings with their history.
 
 Times are microseconds since the epoch, UTC. A message id is also its place in the order of acceptance.
 The words of the header are those of an IRIS message header.
@@ -238,6 +238,13 @@ event_log = Table(
         sqlite_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
         postgresql_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
     ),
+    # Few rows: what was changed through the HTTP door, and who was refused there.
+    Index(
+        "event_log_audit",
+        "id",
+        sqlite_where=text("source_class = 'Audit'"),
+        postgresql_where=text("source_class = 'Audit'"),
+    ),
 )
 
 energy = Table(
@@ -346,4 +353,18 @@ settings = Table(
     Column("value", Text, nullable=False),
     Column("changed_us", BigInteger, nullable=False),
     PrimaryKeyConstraint("production", "item", "name"),
+)
+
+settings_history = Table(
+    "settings_history",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("production", String(128), nullable=False),
+    Column("item", String(128), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("before", Text),  # as in settings.value; None: settings.py counted
+    Column("after", Text),
+    Column("changed_us", BigInteger, nullable=False),
+    Column("changed_by", String(128), nullable=False),
+    Index("settings_history_by_item", "production", "item", "id"),
 )

@@ -28,11 +28,13 @@ from wattbus.errors import (
     WattbusError,
 )
 from wattbus.web import (
+    access_page,
     alert_page,
     boamps_pages,
     energy_pages,
     home_page,
     iop_api,
+    item_pages,
     job_pages,
     label_pages,
     log_page,
@@ -41,6 +43,7 @@ from wattbus.web import (
     model_pages,
     models_api,
     openai_api,
+    production_pages,
     purge_page,
     queue_pages,
     send_api,
@@ -50,6 +53,7 @@ from wattbus.web import (
     test_pages,
     training_pages,
 )
+from wattbus.web.audit import Audit, AuditBook
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
 from wattbus.web.guard import Guard, Rules
@@ -81,9 +85,11 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     # No pages made elsewhere: FastAPI's own documentation page loads its script from a CDN.
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
-    twins = Twins(drawing)
+    twins, book = Twins(drawing), AuditBook(desk)
     for part in (
         home_page,
+        production_pages,
+        item_pages,
         model_pages,
         training_pages,
         table_pages,
@@ -100,6 +106,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         test_pages,
     ):
         part.add(twins, desk)
+    access_page.add(twins, desk, book)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")
     app.include_router(twins.api)
@@ -115,14 +122,14 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.add_exception_handler(HTTPException, errors.no_such_thing)
     app.add_exception_handler(Exception, errors.a_bug)
     app.add_middleware(Guard, rules=rules)
+    app.add_middleware(Audit, book=book)
     return app
 
 
 def _production(desk: Desk) -> tuple[str, str]:
     running = desk.running
-    if running is not None:
-        return running.production.name, running.state
-    return desk.director.get_default_production(), desk.director.last_state()
+    name = running.production.name if running else desk.director.get_default_production()
+    return name, desk.state()
 
 
 class _Errors:

@@ -110,10 +110,15 @@ def _moment(time_us: int | None) -> Markup:
 
 def _state(word: str) -> Markup:
     """Show a state as a badge: a sign, the word, a colour."""
-    kind, sign = _STATES.get(word, ("plain", "○"))
+    kind, sign = look_of(word)
     return Markup('<span class="state {}"><span aria-hidden="true">{}</span> {}</span>').format(
         kind, sign, word
     )
+
+
+def look_of(word: str) -> tuple[str, str]:
+    """Return the class and the sign of a state."""
+    return _STATES.get(word, ("plain", "○"))
 
 
 def _figure(value: float | int | None, digits: int = 3) -> str:

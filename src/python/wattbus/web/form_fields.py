@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wattbus.errors import BadRequest
+from wattbus.errors import BadRequest, UnknownName
 
 #: What the names of fields begin with, so that none is taken for one of the page's own.
 PREFIX = "field."
@@ -49,6 +49,10 @@ def typed_fields(fields: list[Field], typed: Mapping[str, str]) -> list[Field]:
 
 def body_of(fields: list[Field], typed: Mapping[str, str]) -> dict[str, Any]:
     """Return the body that a filled form stands for; an empty field is left out. Raises BadRequest."""
+    known = {one.input_name: one.name for one in fields}
+    for name in typed:
+        if name.startswith(PREFIX) and name not in known:
+            raise UnknownName("field", name.removeprefix(PREFIX), known.values())
     body = {}
     for one in fields:
         text = typed.get(one.input_name, "").replace("\r\n", "\n")

@@ -106,7 +106,7 @@ def add(twins: Twins, desk: Desk) -> None:
     twins.view("/queues/{name}", "queue.html", queue, tag="queues")
     twins.read("/queues/{name}/history", history, tag="queues")
     for action in (abort, suspend):
-        twins.action(f"/queues/{{name}}/{action.__name__}", action, tag="queues", said=acted_sentence)
+        twins.action(f"/queues/{{name:path}}/{action.__name__}", action, tag="queues", said=acted_sentence)
 
 
 def acted_sentence(acted: Acted) -> str:

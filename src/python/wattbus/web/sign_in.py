@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from wattbus.access import SESSION_SECONDS, Access, Role
-from wattbus.web.guard import COOKIE, Bucket
+from wattbus.web.guard import COOKIE, Bucket, Who
 from wattbus.web.roles import needs
 from wattbus.web.twin import Twins, local_path
 
@@ -43,6 +43,7 @@ def router(twins: Twins, access: Access) -> APIRouter:
             failed.take(client)
             wrong = "That is no token of this door, or it has expired."
             return twins.draw(request, "login.html", SignIn(there, wrong), 401)
+        request.state.who = Who(token.name, token.role, token.id)
         answer = RedirectResponse(there, 303)
         secure = request.url.scheme == "https"
         answer.set_cookie(

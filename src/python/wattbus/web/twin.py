@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Annotated, Any, get_type_hints
@@ -18,7 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from wattbus.access import Role
 from wattbus.errors import WattbusError
@@ -87,13 +88,14 @@ class Twins:
         wrong: Callable[[Any], bool] = lambda _: False,
         api: str | None = None,
         method: str = "POST",
+        shows: str = "",
     ) -> None:
         """Open an action for forms at ``path`` and for programs at ``/api/v1`` + ``api``.
 
         ``function`` takes a pydantic model as ``body`` (or nothing), path parameters by name, and the asker where it
         has a parameter ``who``. After a form the browser goes to ``then`` (by default where it was), and ``said``
         stands there as a sentence; both may be made of what the function returns, and ``wrong`` tells whether that is
-        bad news.
+        bad news. With ``shows``, a template, the answer is a page of what it returns: for what is seen once.
         """
         signature = _resolved(function)
         model = signature.parameters["body"].annotation if "body" in signature.parameters else None
@@ -103,20 +105,25 @@ class Twins:
                 str((await request.form()).get("back", "")) or request.headers.get("referer", "")
             )
             try:
-                values: dict[str, Any] = dict(request.path_params)
+                values = _places(request, signature)
                 if model is not None:
                     values["body"] = model.model_validate(await _fields(request, model))
                 if "who" in signature.parameters:
                     values["who"] = request.state.who
                 done = await run_in_threadpool(function, **values)
             except ValidationError as error:
-                return self.back(back, validation_sentence("the form", error), wrong=True)
+                return self._refused(request, back, validation_sentence("the form", error))
             except WattbusError as error:
-                return self.back(back, str(error), wrong=True)
+                return self._refused(request, back, str(error))
+            if shows:
+                return self.draw(request, shows, done)
             where = then(done) if callable(then) else then
             return self.back(where or back, said(done) if callable(said) else said, wrong=wrong(done))
 
-        self.pages.add_api_route(path, form, methods=["POST"], dependencies=[needs(role)], name=path)
+        summary = _summary(function)
+        self.pages.add_api_route(
+            path, form, methods=["POST"], dependencies=[needs(role)], name=path, summary=summary
+        )
         self._add_json(api or path, function, method, signature, role, tag)
 
     def _add_json(
@@ -149,9 +156,9 @@ class Twins:
             tags=[tag],
             responses=PROBLEMS,
             name=function.__name__,
-            operation_id=f"{method.lower()}{path}".replace("/", "_").replace("{", "").replace("}", ""),
+            operation_id=re.sub(r":\w+|[{}]", "", f"{method.lower()}{path}").replace("/", "_"),
             response_model=shape if typed else None,
-            summary=(function.__doc__ or function.__name__).strip().splitlines()[0],
+            summary=_summary(function),
         )
 
     def share(self, **functions: Any) -> None:
@@ -170,6 +177,10 @@ class Twins:
         if said:
             answer.delete_cookie(_SAID)
         return answer
+
+    def _refused(self, request: Request, where: str, sentence: str) -> Response:
+        request.state.refused = sentence  # a form goes back all the same: the audit tells the two apart
+        return self.back(where, sentence, wrong=True)
 
     @staticmethod
     def back(where: str, sentence: str, *, wrong: bool = False) -> RedirectResponse:
@@ -196,6 +207,14 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _places(request: Request, signature: inspect.Signature) -> dict[str, Any]:
+    """Return the path parameters as the function wants them."""
+    return {
+        name: TypeAdapter(signature.parameters[name].annotation).validate_python(value)
+        for name, value in request.path_params.items()
+    }
+
+
 async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
     """Return the fields of a form as the model wants them; an empty field is one that was left out."""
     form = await request.form()
@@ -209,6 +228,10 @@ async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
         if values:
             fields[name] = values if many else values[-1]
     return fields
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or function.__name__).strip().splitlines()[0]
 
 
 def local_path(address: str) -> str:
