@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ class OpenDoor:
     director: Director
     token: str | None = None
     config: Any = None
+    app: Any = None
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Asked:
         """Ask; a header is given with underscores for its hyphens. An empty ``authorization`` shows no token."""
@@ -57,6 +59,29 @@ class OpenDoor:
             json.loads(content) if content and "json" in found.get("content-type", "") else content.decode()
         )
         return Asked(answer.status, told if content else None, found)
+
+    def raw(self, text: bytes, seconds: float = 30.0) -> bytes:
+        """Send what no client would, and return what comes until the connection is closed."""
+        address = urlsplit(self.url)
+        with contextlib.closing(
+            socket.create_connection((address.hostname or "", address.port or 0), timeout=seconds)
+        ) as connection:
+            with contextlib.suppress(ConnectionError):  # closed while it is still being sent
+                connection.sendall(text)
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                while part := connection.recv(65536):
+                    answer += part
+        return answer
+
+    def first(self, text: bytes) -> bytes:
+        """Send what no client would, and return what comes first."""
+        address = urlsplit(self.url)
+        with contextlib.closing(
+            socket.create_connection((address.hostname or "", address.port or 0), timeout=30)
+        ) as connection:
+            connection.sendall(text)
+            return connection.recv(65536)
 
     def as_role(self, role: Role | str) -> OpenDoor:
         """Return the same door, asked with a new token of another role."""
@@ -99,7 +124,7 @@ def open_door(
     try:
         if start:
             director.start_production()
-        yield OpenDoor(door.url, director, token, made)
+        yield OpenDoor(door.url, director, token, made, door.app)
     finally:
         door.close()
         director.close()

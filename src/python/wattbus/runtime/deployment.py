@@ -55,7 +55,8 @@ class Deployment:
             yield engine
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Engine]:
+    def writing(self) -> Iterator[Engine]:
+        """Give the store for writing; without a running production it is opened for it."""
         if self.engine is not None:
             yield self.engine
             return
@@ -79,7 +80,7 @@ class Deployment:
         """Make a production the default one; an empty name takes the choice back."""
         if name:
             self.config(name)
-        with self._writing() as engine:
+        with self.writing() as engine:
             item_settings.put(engine, NOWHERE, *_DEFAULT, name or None)
 
     def config(self, name: str) -> ProductionConfig:
@@ -106,7 +107,7 @@ class Deployment:
     def deploy(self, name: str, values: Flat, by: str = "a plan") -> None:
         """Store what makes ``values`` of settings.py, once a production can be made of it; the next update runs it."""
         base = self.config(name)
-        with self._writing() as engine:
+        with self.writing() as engine:
             overrides.configured(base, values, overrides.bindings(engine))
             changed = definition.changes(definition.flat(base.definition), values)
             item_settings.replace(engine, name, changed, by)
@@ -132,7 +133,7 @@ class Deployment:
             name for name, found in self.productions.productions().items() if found.source == str(file)
         ]
         changed = []
-        with self._writing() as engine:
+        with self.writing() as engine:
             for name in declared:
                 if item_settings.read(engine, name):
                     item_settings.replace(engine, name, {}, "a new settings file")
@@ -162,13 +163,13 @@ class Deployment:
 
     def bind(self, binding: Binding) -> None:
         """Make a Python class known under its name on IRIS."""
-        with self._writing() as engine:
+        with self.writing() as engine:
             overrides.bind(engine, binding)
 
     def unbind(self, iris_class: str) -> None:
         """Forget a bound class that no item uses."""
         users = self._users().get(iris_class)
-        with self._writing() as engine:
+        with self.writing() as engine:
             bound = overrides.bindings(engine)
             if iris_class not in bound:
                 raise UnknownName(

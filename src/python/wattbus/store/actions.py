@@ -150,6 +150,17 @@ class Actions:
             ).scalar_one()
         return Bulk(action, int(matching), int(actionable))
 
+    def plan_of(self, action: str, ids: Sequence[int]) -> Bulk:
+        """Count of given messages those that an action could take, and change nothing."""
+        _check(action)
+        taken = 0
+        for chunk in _chunked(ids):
+            query = select(func.count()).select_from(messages)
+            query = query.where(messages.c.id.in_(chunk), *_within(action))
+            with self._store.engine.connect() as connection:
+                taken += int(connection.execute(query).scalar_one())
+        return Bulk(action, len(ids), taken)
+
     def every(self, action: str, which: MessageFilter, by: By) -> Acted:
         """Do an action to all messages of a filter that stand where it can take them, in chunks of one transaction."""
         _check(action)

@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -143,6 +143,22 @@ def parse_terms(terms: Iterable[str], now_us: int | None = None) -> MessageFilte
     for term in terms:
         reading.take(term.strip())
     return reading.filter
+
+
+def with_terms(text: str, terms: Mapping[str, str]) -> str:
+    """Return a filter with terms put in the place of those that say something else of the same.
+
+    >>> with_terms("status=Error item=Echo", {"item": "Order Router", "body contains": "x y"})
+    "status=Error 'item=Order Router' 'body contains x y'"
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return text  # the sentence about it comes where it is read
+    given = {key: value.strip() for key, value in terms.items() if value.strip()}
+    kept = [word for word in words if word.partition("=")[0] not in given]
+    added = [f"{key} {value}" if " " in key else f"{key}={value}" for key, value in given.items()]
+    return shlex.join([*kept, *(term for term in added if term not in kept)])
 
 
 def duration_seconds(text: str) -> float:

@@ -248,8 +248,28 @@ def queued(engine: Engine) -> dict[str, int]:
         return {queue: count for queue, count in connection.execute(query)}
 
 
-def events_after(engine: Engine, since_id: int, limit: int = 1000) -> list[EventLine]:
+def newest_event(engine: Engine) -> int:
+    """Return the id of the newest line of the event log; 0: there is none."""
+    with engine.connect() as connection:
+        return int(connection.execute(select(func.max(event_log.c.id))).scalar() or 0)
+
+
+def events_after(
+    engine: Engine,
+    since_id: int,
+    limit: int = 1000,
+    *,
+    item: str | None = None,
+    type: str | None = None,
+    session_id: int | None = None,
+) -> list[EventLine]:
     """Return the lines of the event log after one, the oldest first."""
     query = select(event_log).where(event_log.c.id > since_id).order_by(event_log.c.id).limit(limit)
+    if item is not None:
+        query = query.where(event_log.c.item == item)
+    if type is not None:
+        query = query.where(event_log.c.type == type)
+    if session_id is not None:
+        query = query.where(event_log.c.session_id == session_id)
     with engine.connect() as connection:
         return [EventLine(*row) for row in connection.execute(query)]

@@ -134,6 +134,13 @@ messages = Table(
         sqlite_where=text("status IN ('Error', 'Suspended')"),
         postgresql_where=text("status IN ('Error', 'Suspended')"),
     ),
+    # The newest of them, whatever their item.
+    Index(
+        "messages_dead_by_id",
+        "id",
+        sqlite_where=text("status IN ('Error', 'Suspended')"),
+        postgresql_where=text("status IN ('Error', 'Suspended')"),
+    ),
     # The trainings, a handful among any number of other messages.
     Index("messages_trainings", "id", sqlite_where=text(TRAININGS), postgresql_where=text(TRAININGS)),
 )
@@ -367,4 +374,13 @@ settings_history = Table(
     Column("changed_us", BigInteger, nullable=False),
     Column("changed_by", String(128), nullable=False),
     Index("settings_history_by_item", "production", "item", "id"),
+)
+
+saved_searches = Table(
+    "saved_searches",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("filter", Text, nullable=False),
+    Column("saved_by", String(128), nullable=False),
+    Column("saved_us", BigInteger, nullable=False),
 )

@@ -48,14 +48,17 @@ BODY_CHARACTERS = 4_000
 _LARGEST_ID = 2**63 - 1
 
 
-def read(engine: Engine, session_id: int | None = None, *, body: bool = False) -> Trace:
+def read(
+    engine: Engine, session_id: int | None = None, *, body: bool = False, most: int | None = None
+) -> Trace:
     """Read a session: by its id, by the id of any of its messages, or None for the newest.
 
-    ``body`` also reads the first characters of each body. Raises BadRequest where there is no such session.
+    ``body`` also reads the first characters of each body; ``most`` leaves out what comes after so many messages.
+    Raises BadRequest where there is no such session.
     """
     try:
         with engine.connect() as connection:
-            return _read(connection, _session(connection, session_id), body)
+            return _read(connection, _session(connection, session_id), body, most)
     except DBAPIError as error:
         raise StoreError(
             f"the store cannot be read ({error.orig}): start the production once, or run `wattbus doctor`."
@@ -82,9 +85,14 @@ def _session(connection: Connection, wanted: int | None) -> int:
     return int(found)
 
 
-def _read(connection: Connection, session: int, body: bool) -> Trace:
-    heads = _headers(connection, session, body)
-    of_session = select(messages.c.id).where(messages.c.session_id == session)
+def _read(connection: Connection, session: int, body: bool, most: int | None) -> Trace:
+    heads = _headers(connection, session, body, most)
+    of_session = select(messages.c.id).where(messages.c.session_id == session, messages.c.id <= heads[-1].id)
+    left_out = connection.execute(
+        select(func.count())
+        .select_from(messages)
+        .where(messages.c.session_id == session, messages.c.id > heads[-1].id)
+    ).scalar_one()
     tried = _grouped(
         connection.execute(
             select(attempts)
@@ -103,12 +111,13 @@ def _read(connection: Connection, session: int, body: bool) -> Trace:
         select(event_log)
         .where(event_log.c.session_id == session)
         .order_by(event_log.c.time_us, event_log.c.id)
+        .limit(most)
     ).all()
     loads = _loads(connection, session)
-    return _trace(session, heads, tried, used, logged, loads)
+    return _trace(session, heads, tried, used, logged, loads, int(left_out) if most else 0)
 
 
-def _headers(connection: Connection, session: int, body: bool) -> list[Row[Any]]:
+def _headers(connection: Connection, session: int, body: bool, most: int | None) -> list[Row[Any]]:
     columns: list[ColumnElement[Any]] = [messages.c[name] for name in _HEADER]
     columns.append(bodies.c.size_bytes)
     if body:
@@ -118,6 +127,7 @@ def _headers(connection: Connection, session: int, body: bool) -> list[Row[Any]]
         .select_from(messages.outerjoin(bodies, bodies.c.id == messages.c.body_id))
         .where(messages.c.session_id == session)
         .order_by(messages.c.id)
+        .limit(most)
     )
     return list(connection.execute(wanted))
 
@@ -197,6 +207,7 @@ def _trace(
     used: dict[int, list[Row[Any]]],
     logged: Sequence[Row[Any]],
     loads: _Loads,
+    left_out: int,
 ) -> Trace:
     now = time.time_ns() // 1000
     numbers = {head.id: number for number, head in enumerate(heads, 1)}
@@ -223,6 +234,7 @@ def _trace(
             for line in logged
         ),
         totals=_totals(steps),
+        left_out=left_out,
     )
 
 

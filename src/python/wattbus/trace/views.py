@@ -144,6 +144,7 @@ class Trace:
     steps: tuple[Step, ...]
     events: tuple[EventLine, ...]
     totals: Totals
+    left_out: int = 0  # messages after the last of ``steps``, where only so many were asked for
 
     def tree(self) -> dict[int | None, tuple[Step, ...]]:
         """Return the children of each step by its number, in order; under None the roots."""

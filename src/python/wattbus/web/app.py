@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 from fastapi import FastAPI, Request
@@ -38,6 +39,8 @@ from wattbus.web import (
     job_pages,
     label_pages,
     log_page,
+    message_actions,
+    message_pages,
     messages_api,
     metrics_page,
     model_pages,
@@ -51,6 +54,7 @@ from wattbus.web import (
     static_files,
     table_pages,
     test_pages,
+    trace_pages,
     training_pages,
 )
 from wattbus.web.audit import Audit, AuditBook
@@ -59,6 +63,8 @@ from wattbus.web.drawing import Drawing
 from wattbus.web.guard import Guard, Rules
 from wattbus.web.shapes import error_body, is_for_programs, problem
 from wattbus.web.twin import Twins
+
+logger = logging.getLogger("wattbus.door")
 
 #: The status of each kind of error; the first kind that fits counts.
 _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
@@ -104,6 +110,9 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         label_pages,
         messages_api,
         test_pages,
+        trace_pages,
+        message_pages,
+        message_actions,
     ):
         part.add(twins, desk)
     access_page.add(twins, desk, book)
@@ -120,6 +129,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.add_exception_handler(WattbusError, errors.told)
     app.add_exception_handler(RequestValidationError, errors.not_understood)
     app.add_exception_handler(HTTPException, errors.no_such_thing)
+    app.add_exception_handler(UnicodeEncodeError, errors.half_a_character)
     app.add_exception_handler(Exception, errors.a_bug)
     app.add_middleware(Guard, rules=rules)
     app.add_middleware(Audit, book=book)
@@ -162,9 +172,14 @@ class _Errors:
             sentence = f"{request.method} is not known at {request.url.path}."
         return self._answer(request, error.status_code, sentence, dict(error.headers or {}))
 
+    async def half_a_character(self, request: Request, error: Exception) -> Response:
+        sentence = "a text holds half a character (a lone surrogate), which cannot be kept: take it out."
+        return self._answer(request, 400, sentence)
+
     async def a_bug(self, request: Request, error: Exception) -> Response:
         # The traceback goes to the output of the process, which is `wattbus.log`.
-        sentence = f"{type(error).__name__}: {error}. This is a bug; wattbus.log has more."
+        # Its text may hold what it was about, such as the values of a statement: that is for who may read the log.
+        sentence = f"an unexpected {type(error).__name__}: this is a bug; wattbus.log has more."
         return self._answer(request, 500, sentence)
 
     def _answer(

@@ -18,8 +18,10 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wattbus import words
+from wattbus.web.buckets import Bucket
 from wattbus.web.desk import Desk
-from wattbus.web.guard import CHANGES, Bucket, Who
+from wattbus.web.guard import Who
+from wattbus.web.origins import CHANGES
 
 SOURCE = "Audit"
 _MOST_VISITORS = 500

@@ -20,6 +20,7 @@ from wattbus.runtime.overrides import overridden
 from wattbus.runtime.production import ProductionConfig
 from wattbus.runtime.running import RunningProduction
 from wattbus.web.background import Background
+from wattbus.web.sse import Streams
 
 if TYPE_CHECKING:
     from wattbus.ml.models import ModelStore
@@ -33,6 +34,8 @@ class Desk:
         self.director, self.config, self.access = director, config, access
         #: What a page has started and does not wait for.
         self.work = Background()
+        #: The answers that stay open while something is told live.
+        self.streams = Streams()
 
     @property
     def home(self) -> Home:
@@ -79,6 +82,12 @@ class Desk:
         with self.reading() as engine:
             if engine is None:
                 raise NotRunning("there is no store yet: start the production once.")
+            yield engine
+
+    @contextmanager
+    def writing(self) -> Iterator[Engine]:
+        """Open the store for a change that is no message, also while nothing runs."""
+        with self.director.deployment.writing() as engine:
             yield engine
 
     def models(self) -> ModelStore:

@@ -18,12 +18,17 @@ from wattbus.errors import BadSettings
 from wattbus.home import Home
 from wattbus.runtime.director import Director
 from wattbus.web.app import make_app
+from wattbus.web.connections import Connection
 from wattbus.web.desk import Desk
-from wattbus.web.guard import Rules, is_loopback
+from wattbus.web.guard import Rules
+from wattbus.web.origins import is_loopback
 
 #: How long the requests in hand may take to end when the door closes; a waiting caller is told to call again.
 _GRACE_SECONDS = 5
 _BACKLOG = 256
+#: Under the 1,024 files that a process usually may open: the store needs some too.
+_MOST_CONNECTIONS = 512
+_IDLE_SECONDS = 5
 #: No name that anybody would come under.
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what may not be bound without a token
 
@@ -42,10 +47,16 @@ class HttpDoor:
         self._socket = _bound(config.http_host, config.port)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        app = make_app(Desk(director, config, rules.access), rules)
+        desk = Desk(director, config, rules.access)
+        self._streams = desk.streams
+        self.app = make_app(desk, rules)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                self.app,
+                http=Connection,
+                ws="none",
+                limit_concurrency=_MOST_CONNECTIONS,
+                timeout_keep_alive=_IDLE_SECONDS,
                 log_level="warning",
                 proxy_headers=False,
                 server_header=False,
@@ -61,6 +72,7 @@ class HttpDoor:
 
     def close(self) -> None:
         """Take no more, and let what is in hand end."""
+        self._streams.close()
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()

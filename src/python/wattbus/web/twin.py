@@ -16,13 +16,13 @@ from dataclasses import asdict, is_dataclass
 from typing import Annotated, Any, get_type_hints
 from urllib.parse import quote, unquote, urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from wattbus.access import Role
-from wattbus.errors import WattbusError
+from wattbus.errors import BadRequest, WattbusError
 from wattbus.runtime.parsing import validation_sentence
 from wattbus.web.drawing import Drawing
 from wattbus.web.roles import Asking, needs
@@ -37,6 +37,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 #: A whole number that a column of a database holds; a larger one is refused before it gets there.
 _WHOLE = Field(ge=-(2**63), le=2**63 - 1)
+#: A parameter of a path: the id of a message or a session.
+MessageId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+#: A parameter of a query: where a page of a list begins.
+PageId = Annotated[int | None, Query(ge=0, le=2**63 - 1)]
 _SAID = "wattbus_said"
 
 
@@ -56,15 +60,24 @@ class Twins:
         role: Role = Role.VIEWER,
         tag: str = "portal",
         api: str | None = None,
+        misread: Callable[..., Any] | None = None,
     ) -> None:
         """Open a page at ``path`` and its JSON at ``/api/v1`` + ``api`` (by default the same path).
 
-        ``function`` is called with its query and path parameters, as FastAPI reads them from its signature.
+        ``function`` is called with its query and path parameters, as FastAPI reads them from its signature. Where it
+        raises BadRequest, ``misread`` is called with the error and the same parameters, and the page shows what it
+        returns: so a form keeps what was typed.
         """
         signature = _resolved(function)
 
         async def page(request: Request, **values: Any) -> Response:
-            return self.draw(request, template, await run_in_threadpool(function, **values))
+            try:
+                view = await run_in_threadpool(function, **values)
+            except BadRequest as error:
+                if misread is None:
+                    raise
+                return self.draw(request, template, await run_in_threadpool(misread, error, **values), 400)
+            return self.draw(request, template, view)
 
         page.__signature__ = _with_request(signature)  # type: ignore[attr-defined]
         self.pages.add_api_route(path, page, methods=["GET"], dependencies=[needs(role)], name=template)
@@ -89,13 +102,16 @@ class Twins:
         api: str | None = None,
         method: str = "POST",
         shows: str = "",
+        again: tuple[str, Callable[..., Any]] | None = None,
     ) -> None:
         """Open an action for forms at ``path`` and for programs at ``/api/v1`` + ``api``.
 
         ``function`` takes a pydantic model as ``body`` (or nothing), path parameters by name, and the asker where it
         has a parameter ``who``. After a form the browser goes to ``then`` (by default where it was), and ``said``
         stands there as a sentence; both may be made of what the function returns, and ``wrong`` tells whether that is
-        bad news. With ``shows``, a template, the answer is a page of what it returns: for what is seen once.
+        bad news. With ``shows``, a template, the answer is a page of what it returns: for what is seen once. ``again``
+        is a template and a function of the sentence, the fields and the path parameters, whose page is shown where the
+        form is wrong: so that what was typed is kept.
         """
         signature = _resolved(function)
         model = signature.parameters["body"].annotation if "body" in signature.parameters else None
@@ -104,17 +120,29 @@ class Twins:
             back = local_path(
                 str((await request.form()).get("back", "")) or request.headers.get("referer", "")
             )
+            fields = {} if model is None else await _fields(request, model)
+            places: dict[str, Any] = {}
             try:
-                values = _places(request, signature)
+                places |= _places(request, signature)
+                values = dict(places)
                 if model is not None:
-                    values["body"] = model.model_validate(await _fields(request, model))
+                    values["body"] = model.model_validate(fields)
                 if "who" in signature.parameters:
                     values["who"] = request.state.who
                 done = await run_in_threadpool(function, **values)
-            except ValidationError as error:
-                return self._refused(request, back, validation_sentence("the form", error))
-            except WattbusError as error:
-                return self._refused(request, back, str(error))
+            except (ValidationError, WattbusError) as error:
+                sentence = (
+                    validation_sentence("the form", error)
+                    if isinstance(error, ValidationError)
+                    else str(error)
+                )
+                request.state.refused = (
+                    sentence  # a form goes back all the same: the audit tells the two apart
+                )
+                if again is None or not places:
+                    return self.back(back, sentence, wrong=True)
+                view = await run_in_threadpool(again[1], sentence, fields, **places)
+                return self.draw(request, again[0], view, 422)
             if shows:
                 return self.draw(request, shows, done)
             where = then(done) if callable(then) else then
@@ -172,15 +200,11 @@ class Twins:
     ) -> HTMLResponse:
         """Return a page."""
         said = request.cookies.get(_SAID)
-        told = json.loads(unquote(said)) if said else None
+        told = _told(said) if said else None
         answer = HTMLResponse(self._drawing.page(request, template, view, told, **more), status)
         if said:
             answer.delete_cookie(_SAID)
         return answer
-
-    def _refused(self, request: Request, where: str, sentence: str) -> Response:
-        request.state.refused = sentence  # a form goes back all the same: the audit tells the two apart
-        return self.back(where, sentence, wrong=True)
 
     @staticmethod
     def back(where: str, sentence: str, *, wrong: bool = False) -> RedirectResponse:
@@ -190,6 +214,17 @@ class Twins:
             told = quote(json.dumps({"text": sentence[:1500], "wrong": wrong}), safe="")
             answer.set_cookie(_SAID, told, max_age=60, httponly=True, samesite="strict")
         return answer
+
+
+def _told(cookie: str) -> dict[str, Any] | None:
+    """Return the sentence of the action before; a cookie may come from elsewhere on this machine, and hold anything."""
+    try:
+        read = json.loads(unquote(cookie))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(read, dict) or not isinstance(read.get("text"), str):
+        return None
+    return {"text": read["text"], "wrong": bool(read.get("wrong"))}
 
 
 def plain(value: Any) -> Any:
@@ -236,7 +271,10 @@ def _summary(function: Callable[..., Any]) -> str:
 
 def local_path(address: str) -> str:
     """Return a path of this door out of an address that a client names; never another host's."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
     path = "/" + parts.path.lstrip("/\\")
     return path + (f"?{parts.query}" if parts.query else "")
 
