@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -121,6 +122,7 @@ class Tour:
 
 def main() -> None:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started is ended
     missing = sorted({address for address, _, _ in MENU} - {stop.path.split("?")[0] for stop in STOPS})
     if missing:
         sys.exit(f"these pages of the menu are not in STOPS of {__file__}: {', '.join(missing)}.")
@@ -195,7 +197,7 @@ def journey(api: Api, rows: int) -> None:
         _well(api.send("Python.MLOperation", "MLRequest", {"inputs": question}))
     training = {
         "columns": "ReviewLabel,ReviewText", "table": "iris.Review", "limit": rows, "p_of_train": 0.8,
-        "num_train_epochs": 3, "learning_rate": 1e-4,
+        "num_train_epochs": 1, "learning_rate": 1e-4,
     }  # fmt: skip
     _well(api.send("Python.TuningOperation", "TrainRequest", training, LIMIT_SECONDS))
     _well(api.send("Python.TuningOperation", "OverrideRequest", {}))
@@ -339,7 +341,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=128, help="that the training reads")
+    parser.add_argument("--rows", type=int, default=48, help="that the training reads")
     parser.add_argument("--pictures", type=Path, default=DOCS / "pictures")
     options = parser.parse_args()
     if not 20 <= options.rows <= 2_000:
