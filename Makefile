@@ -11,7 +11,7 @@ DEV_STAMP := $(VENV)/.dev-$(call sum,requirements.txt requirements-model.txt pyp
 PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser faults faults-short lint format types layers check bench clean
+.PHONY: help demo test browser faults faults-short lint format types layers check bench tour clean
 
 help:
 	@echo "make demo          set up and run the main job: reuse, fine-tune, compare, swap, account"
@@ -24,6 +24,7 @@ help:
 	@echo "make faults-short  crashes, full disks and lost connections, briefly"
 	@echo "make faults        the same at length, and the table in docs/reliability.md; half an hour"
 	@echo "make bench         all benchmarks; make bench-NAME runs misc/bench/NAME.py"
+	@echo "make tour          a picture of every page of the portal, docs/tour.md; two minutes, needs Chromium"
 	@echo "make clean         remove the environment and what was built; .wattbus stays"
 
 demo: $(RUN_STAMP)
@@ -70,6 +71,9 @@ bench: $(BENCHES)
 $(BENCHES): bench-%: $(DEV_STAMP)
 	@echo "== misc/bench/$*.py"
 	@$(BIN)/python misc/bench/$*.py
+
+tour: $(DEV_STAMP)
+	@$(BIN)/python misc/tour.py
 
 # An environment without pip is one that was left half made: it is made anew.
 $(BIN)/pip:

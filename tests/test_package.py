@@ -137,6 +137,15 @@ def test_importing_the_package_loads_no_heavy_library(module: str) -> None:
     assert loaded.strip() == ""
 
 
+def test_the_process_of_the_portal_shows_its_first_page_before_a_heavy_library_is_loaded() -> None:
+    heavy = [name for name in HEAVY if name != "fastapi"]
+    script = f"import sys, wattbus.web.serve; print(*sorted(set({heavy}) & set(sys.modules)))"
+
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert loaded.strip() == ""
+
+
 def test_every_exported_name_is_there_and_an_unknown_one_is_not() -> None:
     assert all(getattr(wattbus, name) is not None for name in wattbus.__all__)
     assert set(wattbus.__all__) <= set(dir(wattbus))

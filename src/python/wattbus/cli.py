@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -91,8 +92,11 @@ def start(
 
         raise typer.Exit(Supervisor(home(), server.command(settings, supervised=False)).run())
     if foreground:
+        gc.disable()  # what imports make is no garbage, and looking for some is a seventh of a start
         from wattbus.web.serve import serve
 
+        gc.freeze()
+        gc.enable()
         state = serve(configured(), settings)
         say(f"{state}.")
         server.leave()

@@ -19,7 +19,6 @@ from wattbus import words
 from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
 from wattbus.config import Config
 from wattbus.errors import BadRequest, NotRunning
-from wattbus.store.database import holder_of
 
 _SHOWN_BODY = 10_000
 _SHOWN_REFUSALS = 10
@@ -380,6 +379,7 @@ def _confirm(what: str, yes: bool) -> None:
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
     """Let the running production act, or act on the store where none runs."""
     from wattbus.runtime.control import call
+    from wattbus.store.database import holder_of
 
     given = {name: value for name, value in request.items() if value is not None}
     try:

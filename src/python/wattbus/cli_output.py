@@ -8,15 +8,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from sqlalchemy import Engine
 
 from wattbus import words
 from wattbus.config import Config, read_config
 from wattbus.home import Home
-from wattbus.store.database import open_engine
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -77,5 +78,8 @@ def home() -> Home:
 
 def reading() -> Engine:
     """Return the store, open for reading; a sentence where there is none yet."""
+    # Only who looks into the store pays for SQLAlchemy: a start is two processes more that do not.
+    from wattbus.store.database import open_engine
+
     config = configured()
     return open_engine(Home.find(config.home), config.store_url, read_only=True)

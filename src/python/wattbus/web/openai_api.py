@@ -132,7 +132,10 @@ def router(desk: Desk) -> APIRouter:
         ("/embeddings", embed, "POST", operate),
         ("/chat/completions", chat, "POST", operate),
     ):
-        api.add_api_route(path, function, methods=[method], dependencies=role, responses=_RESPONSES)
+        said = (function.__doc__ or "").strip()
+        api.add_api_route(
+            path, function, methods=[method], dependencies=role, responses=_RESPONSES, summary=said
+        )
     return api
 
 
