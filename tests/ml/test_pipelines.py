@@ -175,6 +175,45 @@ def test_image_classification_names_the_five_likeliest(loaded: Loader) -> None:
 # More tasks and inputs
 
 
+def test_pooling_makes_one_vector_of_a_text_whatever_stands_beside_it(loaded: Loader) -> None:
+    texts = ["the food was great", "never again: the worst meal of my life"]
+    tokens = loaded("feature-extraction").predict({"inputs": texts[0]}).output[0]
+
+    alone = loaded("feature-extraction").predict({"inputs": texts[0], "pooling": "mean"}).output
+    padded = loaded("feature-extraction", batch_size="2").predict({"inputs": texts, "pooling": "mean"}).output
+    first = loaded("feature-extraction").predict({"inputs": texts[0], "pooling": "cls"}).output
+    unit = loaded("feature-extraction").predict({"inputs": texts[0], "normalize": True}).output
+
+    assert alone == pytest.approx(
+        [sum(column) / len(tokens) for column in zip(*tokens, strict=True)], abs=1e-5
+    )
+    assert padded[0] == pytest.approx(alone, abs=1e-5)
+    assert first == pytest.approx(tokens[0], abs=1e-5)
+    assert math.hypot(*unit) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_sentence_encoder_says_itself_how_it_pools(models: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(models("feature-extraction"), tmp_path / "encoder")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    predictor = load(folder, "feature-extraction", {})
+
+    own = predictor.predict({"inputs": "the food was great", "pooling": "model"}).output
+
+    assert own == predictor.predict({"inputs": "the food was great", "pooling": "cls"}).output
+
+
+def test_a_chat_of_one_turn_is_a_text_for_a_model_without_a_template(loaded: Loader) -> None:
+    fields = {"max_new_tokens": 4, "do_sample": False, "return_full_text": False}
+    chat = [{"role": "user", "content": "George Washington lived"}]
+
+    answered = loaded("text-generation").predict({"inputs": chat, **fields})
+
+    assert (
+        answered.output == loaded("text-generation").predict({"inputs": chat[0]["content"], **fields}).output
+    )
+
+
 def test_features_are_a_vector_of_plain_numbers_a_token(loaded: Loader) -> None:
     prediction = loaded("feature-extraction").predict({"inputs": "the food was great"})
 
@@ -354,7 +393,11 @@ def test_eight_threads_on_one_predictor_answer_as_one_thread_does(
             "needs num_beams=2",
         ),
         ("text-generation", {"inputs": "x", "num_return_sequences": 4, "num_beams": 2}, "must not exceed"),
-        ("text-generation", {"inputs": [{"role": "user", "content": "hello"}]}, "no chat template"),
+        (
+            "text-generation",
+            {"inputs": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes"}]},
+            "no chat template",
+        ),
         ("text-generation", {"inputs": [{"role": "user", "content": [1]}]}, "a chat is a list of"),
         ("text-generation", {"inputs": "x", "custom_generate": "org/code"}, "it runs code"),
         ("zero-shot-classification", {"inputs": "x"}, "also needs the field 'candidate_labels'"),
