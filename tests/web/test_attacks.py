@@ -24,7 +24,7 @@ from waiting import until
 from wattbus.access import Role
 from wattbus.config import environment_for_children
 from wattbus.store.queries import list_events, list_messages
-from wattbus.web import bodies
+from wattbus.web import arriving
 from wattbus.web.connections import Connection
 from wattbus.web.guard import OPEN_PATHS
 from wattbus.web.roles import Needs
@@ -301,7 +301,7 @@ def test_a_body_that_does_not_come_is_answered_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S44."""
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(arriving, "BODY_SECONDS", 0.2)
     with open_door(tmp_path, echo_production()) as ask:
         answer = ask.raw(
             f"POST /api/iop/test HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ask.token}\r\n"
