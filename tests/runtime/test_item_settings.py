@@ -166,7 +166,7 @@ def test_what_happened_lately_is_the_same_on_postgresql(postgres_url: str, tmp_p
 
 def test_a_map_has_a_box_for_each_item_and_a_line_for_each_connection_of_them() -> None:
     boxes = [
-        Box(f"<{kind}>", kind, "a.B", "Running", "good", "✓", "pool 1", f"/items/{kind}")
+        Box(f"<{kind}>", kind, "a.B", "Running", "good", "✓", "pool 1", "", f"/items/{kind}")
         for kind in ("service", "process", "operation", "")
     ]
     lines = [

@@ -23,6 +23,7 @@ from wattbus.store import item_settings
 START_SECONDS = 10.0
 _NOT_SETTINGS = frozenset({"@Name", "@ClassName", "@Foreground"})
 _LONGEST_NAME = 128
+_EMPTY = json.dumps("")
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def history(running: RunningProduction, item: str, limit: int = 50) -> list[Past
     seen: set[str] = set()
     told = []
     for row in item_settings.history(engine, production, item, limit=limit):
-        if row.name in _NOT_SETTINGS:
-            continue
+        if row.name in _NOT_SETTINGS or (row.before is None and row.after == _EMPTY):
+            continue  # an item that was added has its empty fields in the definition
         newest = row.name not in seen
         seen.add(row.name)
         told.append(

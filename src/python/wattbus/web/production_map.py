@@ -27,7 +27,8 @@ class Box:
     state: str
     look: str  # good, bad, warn, info, plain
     sign: str
-    figures: str  # pool, queue, alerts in words
+    pool: str
+    figures: str  # queue and alerts in words
     href: str
     about: str = ""  # its error, or why it needs IRIS
 
@@ -77,18 +78,19 @@ def _left(column: int) -> int:
 
 
 def _box(box: Box, x: int, y: int) -> Markup:
-    about = f"{box.name}: {box.component}, {box.state}. {box.figures}. {box.about}".rstrip()
+    about = f"{box.name}: {box.component}, {box.state}, {box.pool}. {box.figures} {box.about}".rstrip()
     return Markup(
         '<a href="{href}" class="box {look}"><title>{about}</title><rect x="{x}" y="{y}" width="{width}" '
         'height="{height}" rx="8"></rect><rect class="flag" x="{x}" y="{y}" width="6" height="{height}" rx="3"></rect>'
         '<text class="name" x="{inside}" y="{first}">{name}</text><text class="class" x="{inside}" y="{second}">'
         '{component}</text><text class="state" x="{inside}" y="{third}">{sign} {state}</text>'
+        '<text class="figures" x="{right}" y="{second}">{pool}</text>'
         '<text class="figures" x="{right}" y="{third}">{figures}</text></a>'
     ).format(
         href=box.href, look=box.look, about=about, x=x, y=y, width=_WIDTH, height=_HEIGHT, inside=x + 18,
         right=x + _WIDTH - 12, first=y + 25, second=y + 44, third=y + 68, name=_short(box.name),
-        component=_short(box.component.rpartition(".")[2], _LETTERS + 4), sign=box.sign, state=box.state,
-        figures=box.figures,
+        component=_short(box.component.rpartition(".")[2], _LETTERS - 2), sign=box.sign, state=box.state,
+        figures=box.figures, pool=box.pool,
     )  # fmt: skip
 
 

@@ -239,22 +239,16 @@ def _row(status: ItemStatus, config: ProductionConfig, base: ProductionConfig, a
 
 def _box(item: ItemRow) -> Box:
     look, sign = look_of(item.state)
-    figures = [f"pool {item.pool_size}"] if item.kind else []
+    figures = []
     if item.queued:
         figures.append(f"{item.queue_text} queued")
     if item.alerts:
         figures.append(words.counted(item.alerts, "alert"))
+    pool = f"pool {item.pool_size}" if item.kind else ""
     return Box(
-        item.name,
-        item.kind,
-        item.component,
-        item.state,
-        look,
-        sign,
-        " · ".join(figures),
-        item.path,
+        item.name, item.kind, item.component, item.state, look, sign, pool, " · ".join(figures), item.path,
         item.error or "",
-    )
+    )  # fmt: skip
 
 
 class _Routes:
