@@ -11,12 +11,13 @@ DEV_STAMP := $(VENV)/.dev-$(call sum,requirements.txt requirements-model.txt pyp
 PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults faults-short lint format types layers check bench clean
+.PHONY: help demo test browser faults faults-short lint format types layers check bench clean
 
 help:
 	@echo "make demo          set up and run the main job: reuse, fine-tune, compare, swap, account"
 	@echo "make test          the tests"
 	@echo "make check         tests, lint, types and layers"
+	@echo "make browser       the portal in a real Chromium: the seed's journeys, keys, dark, phone, axe"
 	@echo "make lint          ruff; make format mends what it can"
 	@echo "make types         mypy, strict"
 	@echo "make layers        which part may import which"
@@ -29,7 +30,11 @@ demo: $(RUN_STAMP)
 	@$(BIN)/wattbus demo
 
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest --ignore=tests/faults
+	@$(BIN)/python -m pytest --ignore=tests/faults --ignore=tests/browser
+
+# People at the portal, in a real Chromium: Debian's package chromium, or the one that WATTBUS_TEST_CHROMIUM names.
+browser: $(DEV_STAMP)
+	@$(BIN)/python -m pytest tests/browser
 
 # Faults that other tests inject already are run with them, so that the table is whole.
 FAULTS := tests/faults tests/journeys/test_life_command.py tests/web/test_serve.py tests/store/test_actions.py

@@ -25,8 +25,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "python"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = {canonicalize_name(line.name): line for line in map(Requirement, PROJECT["dependencies"])}
-#: Declared and not imported by name: transformers' Trainer needs it.
-NEEDED_BY_ANOTHER = {"accelerate"}
+#: Declared and not imported by name: transformers' Trainer needs the one, the forms of starlette the other.
+NEEDED_BY_ANOTHER = {"accelerate", "python-multipart"}
 #: Imported where they are there, and done without where they are not.
 OPTIONAL = {"iris", "pynvml"}
 #: The CUDA build of torch brings these; the CPU build, which is what is pinned, does not.

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from iop import Production
 from wattbus.access import Role
 from wattbus.config import read_config
 from wattbus.door import Director
-from wattbus.energy.feed import NullFeed
+from wattbus.energy.feed import NullFeed, PowerFeed
 from wattbus.web.serve import HttpDoor, access_of, rules_of
 
 FORM = "application/x-www-form-urlencoded"
@@ -40,6 +41,7 @@ class OpenDoor:
     director: Director
     token: str | None = None
     config: Any = None
+    app: Any = None
     desk: Any = None
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Asked:
@@ -60,6 +62,29 @@ class OpenDoor:
             else content.decode(errors="replace")
         )
         return Asked(answer.status, told if content else None, found)
+
+    def raw(self, text: bytes, seconds: float = 30.0) -> bytes:
+        """Send what no client would, and return what comes until the connection is closed."""
+        address = urlsplit(self.url)
+        with contextlib.closing(
+            socket.create_connection((address.hostname or "", address.port or 0), timeout=seconds)
+        ) as connection:
+            with contextlib.suppress(ConnectionError):  # closed while it is still being sent
+                connection.sendall(text)
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                while part := connection.recv(65536):
+                    answer += part
+        return answer
+
+    def first(self, text: bytes) -> bytes:
+        """Send what no client would, and return what comes first."""
+        address = urlsplit(self.url)
+        with contextlib.closing(
+            socket.create_connection((address.hostname or "", address.port or 0), timeout=30)
+        ) as connection:
+            connection.sendall(text)
+            return connection.recv(65536)
 
     def as_role(self, role: Role | str) -> OpenDoor:
         """Return the same door, asked with a new token of another role."""
@@ -88,6 +113,7 @@ def open_door(
     rules: Mapping[str, Any] | None = None,
     start: bool = True,
     insecure_local: bool = False,
+    feed: PowerFeed | None = None,
     **config: Any,
 ) -> Iterator[OpenDoor]:
     """Open a door to productions on a home, the first of them running; it is asked with the token of an admin.
@@ -95,13 +121,13 @@ def open_door(
     ``rules`` are the limits of the guard that differ from the usual. With ``insecure_local`` no token is shown.
     """
     made = read_config(home=home, port=0, insecure_local=insecure_local, **config)
-    director = Director(*productions, config=made, feed=NullFeed("a test"))
+    director = Director(*productions, config=made, feed=feed or NullFeed("a test"))
     token = None if insecure_local else access_of(director.home, made).create("the test", Role.ADMIN)
     door = HttpDoor(director, made, replace(rules_of(director.home, made), **rules) if rules else None)
     try:
         if start:
             director.start_production()
-        yield OpenDoor(door.url, director, token, made, desk=door.desk)
+        yield OpenDoor(door.url, director, token, made, door.app, door.desk)
     finally:
         door.close()
         director.close()

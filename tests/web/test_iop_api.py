@@ -229,5 +229,5 @@ def test_a_body_that_is_no_json_is_an_error_in_words(tmp_path: Path) -> None:
         deep = ask("POST", "/api/iop/test", b"[" * 100_000)
         version = ask("GET", "/api/iop/version")
 
-    assert [broken.status, deep.status] == [400, 400]
+    assert [broken.status, deep.status] == [400, 413]
     assert version.said["version"] == "1.0.0"

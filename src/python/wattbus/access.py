@@ -93,7 +93,7 @@ class Access:
 
     def __init__(self, file: Path, from_environment: str | None = None) -> None:
         self._file, self._lock = file, threading.RLock()
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._kept = _Kept("")
         self._given = (
             Token(FROM_ENVIRONMENT, "WATTBUS_TOKEN", Role.ADMIN, _hash(from_environment), 0.0)
@@ -205,7 +205,7 @@ class Access:
                     if not self._file.exists():
                         self._write(kept)
                 return self._kept
-            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            stamp = _stamp(found)
             if stamp != self._stamp:
                 self._kept, self._stamp = _parsed(self._file), stamp
             return self._kept
@@ -223,8 +223,11 @@ class Access:
 
     def _write(self, kept: _Kept) -> None:
         write_durably(self._file, json.dumps(asdict(kept), indent=1).encode())
-        found = self._file.stat()
-        self._kept, self._stamp = kept, (found.st_mtime_ns, found.st_ino, found.st_size)
+        self._kept, self._stamp = kept, _stamp(self._file.stat())
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode
 
 
 def _hash(plain: str) -> str:

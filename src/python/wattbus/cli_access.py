@@ -74,7 +74,7 @@ def show_first_token(url: str | None = None, *, foreground: bool = False) -> Non
     Not where the output of a process in the foreground is kept: by a container, in ``wattbus.log``.
     """
     from wattbus.access import Access, Role
-    from wattbus.web.guard import is_loopback
+    from wattbus.web.origins import is_loopback
 
     config = configured()
     if not config.http or config.insecure_local or config.token is not None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, say, say_json
+from wattbus.cli_output import JsonOption, configured, home, say, say_json, say_table
+from wattbus.errors import BadRequest
 
 item = typer.Typer(help="Single items of the running production.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Name of the item.")]
@@ -82,6 +83,59 @@ def reset(
 ) -> None:
     """Forget what was changed while it ran: settings.py counts again."""
     _do("reset", as_json, item=name)
+
+
+@item.command("set")
+def set_settings(
+    name: NameArgument,
+    settings: Annotated[list[str], typer.Argument(help="SETTING=VALUE, several; SETTING= is its default.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Change settings of an item while it runs; only it begins anew."""
+    from wattbus import server
+
+    given = {}
+    for written in settings:
+        setting, equals, value = written.partition("=")
+        if not equals or not setting.strip():
+            raise BadRequest(f"{written!r} is no setting: write SETTING=VALUE, such as PoolSize=2.")
+        given[setting.strip()] = value
+    answer = server.life(home(), "set", item=name, settings=given)
+    say_json(answer) if as_json else say(answer["sentence"])
+
+
+@item.command("history")
+def history(
+    name: NameArgument,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many changes.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was changed on an item, when and by whom, the newest first."""
+    from wattbus import server
+
+    changes = server.life(home(), "history", item=name, limit=limit)["changes"]
+    if as_json:
+        say_json(changes)
+        return
+    say_table(
+        ["#id", "when", "who", "setting", "from", "to"],
+        (
+            (
+                row["id"],
+                words.local_time(row["changed_us"]),
+                row["changed_by"],
+                row["setting"],
+                _said(row["before"]),
+                _said(row["after"]),
+            )
+            for row in changes
+        ),
+        empty=f"Nothing was changed on {name}.",
+    )
+
+
+def _said(value: str | None) -> str:
+    return "(as settings.py)" if value is None else words.clean(value, 60) or "(default)"
 
 
 def _do(action: str, as_json: bool, **values: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,6 +118,11 @@ class Config(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+
+def environment_for_children() -> dict[str, str]:
+    """Return the environment for a process that does a part of the work: it opens no door and needs no token."""
+    return {name: value for name, value in os.environ.items() if name != "WATTBUS_TOKEN"}
 
 
 def read_config(**given: Any) -> Config:

@@ -117,6 +117,14 @@ class NotRunning(WattbusError):
 class RequestFailed(WattbusError):
     """A request ended as Error; the text is the error status that the item left."""
 
+    #: The message that was accepted; a request from outside begins a session, which has the same id.
+    message_id: int | None = None
+
+    def about(self, message_id: int) -> RequestFailed:
+        """Name the message, and return the error to raise."""
+        self.message_id = message_id or None
+        return self
+
 
 class RequestTimeout(RequestFailed):
     """No response came within the time given; the request itself stays in the store."""

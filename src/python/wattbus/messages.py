@@ -70,6 +70,10 @@ class MLResponse(WattbusMessage):
     task: str
     pictures: list[str] = Field(default=[], description="names of annotated pictures in the pictures folder")
     notes: list[str] = []
+    input_tokens: int | None = Field(
+        default=None, description="tokens that the model read; empty: not counted"
+    )
+    output_tokens: int | None = Field(default=None, description="tokens that it wrote")
 
 
 class TrainRequest(PydanticMessage):

@@ -61,14 +61,25 @@ def joule_range(low: float | None, high: float | None) -> str:
     return f"{_joules(low, 2)} to {_joules(high, 2)}"
 
 
-def _joules(value: float, digits: int) -> str:
+def watts(value: float | None, tier: str) -> str:
+    """Show a power with as many digits as its tier is worth; the tier itself stands beside it once.
+
+    >>> watts(27.93, "modelled-generic"), watts(27.93, "measured"), watts(0.004, "modelled"), watts(None, "none")
+    ('28 W', '27.9 W', '4.0 mW', '—')
+    """
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return _joules(value, _DIGITS.get(tier, 2), "W")
+
+
+def _joules(value: float, digits: int, unit: str = "J") -> str:
     if value == 0:
-        return "0 J"
+        return f"0 {unit}"
     rounded = float(f"{value:.{digits - 1}e}")
     factor, prefix = next((pair for pair in _PREFIXES if abs(rounded) >= pair[0] * 0.9999999), _PREFIXES[-1])
     shown = rounded / factor
     places = max(0, digits - 1 - math.floor(math.log10(abs(shown)) + 1e-9))
-    return f"{shown:.{places}f} {prefix}J"
+    return f"{shown:.{places}f} {prefix}{unit}"
 
 
 def size(count: int | None) -> str:

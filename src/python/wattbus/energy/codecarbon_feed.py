@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from wattbus.config import environment_for_children
 from wattbus.energy.feed import PowerFacts, PowerReading, PowerSource
 from wattbus.energy.record import Tier
 
@@ -97,7 +98,10 @@ def probe(forced: dict[str, float | None]) -> dict[str, Any]:
         answer = subprocess.run(  # noqa: S603 - our own interpreter and a constant
             [sys.executable, "-c", _PROBE],
             input=json.dumps(forced),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={
+                **environment_for_children(),
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
             capture_output=True,
             text=True,
             timeout=PROBE_DEADLINE_SECONDS,

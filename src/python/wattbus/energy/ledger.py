@@ -37,6 +37,8 @@ READ_DEADLINE_SECONDS = 5.0
 QUIET_SECONDS = 60.0
 # A reading this much longer than the interval spans earlier intervals that had none.
 SPANS_A_GAP = 1.25
+# Readings that are kept at hand for who looks on; the store has all of them, the quiet ones joined.
+KEPT_INTERVALS = 120
 
 
 class Ledger:
@@ -62,6 +64,7 @@ class Ledger:
         self.cpu: CpuTimes = cpu or cpu_times()
         self.running = False
         self.last_interval: IntervalRecord | None = None
+        self._recent: deque[IntervalRecord] = deque(maxlen=KEPT_INTERVALS)
         self._on_settled = on_settled
         self._carbon = carbon
         self._interval_seconds = interval_seconds
@@ -141,6 +144,10 @@ class Ledger:
                 account = window.account or Account()
                 records.append(self._settled(window.so_far(), account, live=True))
         return records
+
+    def recent(self) -> list[IntervalRecord]:
+        """Return the newest readings with their buckets, one a second, the oldest first."""
+        return list(self._recent.copy())
 
     def wait_ready(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until readings count; False when the feed failed or needs longer. Work need not wait."""
@@ -277,6 +284,7 @@ class Ledger:
             if gpu_fault and account.on_gpu:
                 account.miss(Gap(gpu_fault, failed=True))
         self.last_interval = interval_record(reading, facts, split, int(self.wall() * 1e6))
+        self._recent.append(self.last_interval)
         return self.last_interval
 
     def _skip(self, gap: Gap, accounts: list[Account], seconds: tuple[float, float, float]) -> None:

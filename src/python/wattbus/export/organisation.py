@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from wattbus.errors import BadSettings, unknown_name_sentence
+from wattbus.errors import BadSettings, Refused, unknown_name_sentence
 from wattbus.export.boamps_model import Accuracy, Confidentiality, InfraType, PowerSource, PowerSupplier
-from wattbus.home import Home
+from wattbus.home import Home, make_owner_folder, write_durably
 
 VARIABLE = "WATTBUS_ORGANISATION"
 FILE_NAMES = ("organisation.toml", "organisation.json")
@@ -77,6 +77,44 @@ def read_organisation(home: Home | None = None, environment: Mapping[str, str] |
         if (folder / name).exists():
             return _read_file(folder / name)
     return Organisation()
+
+
+def organisation_file(home: Home, environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the file that the organisation is read from, there or not; None: a variable holds it."""
+    variables = os.environ if environment is None else environment
+    value = variables.get(VARIABLE, "").strip()
+    if value:
+        return None if value.startswith("{") else Path(value)
+    there = (home.root / name for name in FILE_NAMES)
+    return next((file for file in there if file.exists()), home.root / FILE_NAMES[0])
+
+
+def write_organisation(
+    home: Home, organisation: Organisation, environment: Mapping[str, str] | None = None
+) -> Path:
+    """Put the organisation into ``organisation.toml`` of the home, 0600, whole or not at all.
+
+    Raises Refused where another place is read instead of that file.
+    """
+    path, read = home.root / FILE_NAMES[0], organisation_file(home, environment)
+    if read != path:
+        place = f"the variable {VARIABLE}" if read is None else str(read)
+        raise Refused(f"the organisation is read from {place}, and not from {path}: change it there.")
+    text = "".join(
+        f"{name} = {_toml(value)}\n" for name, value in organisation.model_dump(exclude_none=True).items()
+    )
+    if _parse(text, "the organisation as it would be written", is_toml=True) != organisation:
+        raise Refused("the organisation cannot be written as TOML: leave unusual characters out.")
+    make_owner_folder(home.root)
+    write_durably(path, text.encode())
+    return path
+
+
+def _toml(value: str | float) -> str:
+    if not isinstance(value, str):
+        return repr(value)
+    # A JSON string is a TOML string, but for the one control character that JSON leaves as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _read_file(path: Path) -> Organisation:

@@ -38,6 +38,7 @@ class LoadedModel:
     context_tokens: int | None
     foundation_model: str | None
     notes: tuple[str, ...]
+    pooling: str | None = None  # of a sentence encoder: how it makes one vector of a text, mean or cls
 
 
 # transformers sets process-wide defaults while it builds a model (device, dtype, whether weights are filled in), so
@@ -74,7 +75,9 @@ def _load_parts(folder: Path, task: str, settings: Mapping[str, Any]) -> LoadedM
     context = _context_tokens(model)
     _limit_tokenizer(parts.get("tokenizer"), model, context)
     pipeline = kind(model=model, task=task, device=device, **parts)
-    return LoadedModel(pipeline, untrained, context, _foundation(documents["config.json"]), notes)
+    return LoadedModel(
+        pipeline, untrained, context, _foundation(documents["config.json"]), notes, _pooling(folder)
+    )
 
 
 def read_configs(folder: Path) -> dict[str, Any]:
@@ -119,6 +122,14 @@ def settle_untrained(model: Any, names: tuple[str, ...]) -> None:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * spread)
             else:
                 weight.fill_(0.0 if name.endswith("bias") else 1.0)
+
+
+def _pooling(folder: Path) -> str | None:
+    """Read how sentence-transformers makes one vector of a text with this model; None: it does not say."""
+    file = folder / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return None
+    return "cls" if _read_json(file).get("pooling_mode_cls_token") is True else "mean"
 
 
 def _read_json(path: Path) -> Any:

@@ -147,7 +147,11 @@ TASKS: Mapping[str, Task] = {
             },
         ),
         Task("fill-mask", Feed.TEXT, {"top_k": _TOP_K, "targets": words()}),
-        Task("feature-extraction", Feed.TEXT, {"truncation": flag()}),
+        Task(
+            "feature-extraction",
+            Feed.TEXT,
+            {"truncation": flag(), "pooling": choice("none", "mean", "cls", "model"), "normalize": flag()},
+        ),
         Task("zero-shot-classification", Feed.TEXT, {**_NAMED, "multi_label": flag()}, ("candidate_labels",)),
         Task("table-question-answering", Feed.TEXT, {"sequential": flag()}, ("table",)),
         Task("image-classification", Feed.IMAGE, {"top_k": _TOP_K, "function_to_apply": _FUNCTION}),

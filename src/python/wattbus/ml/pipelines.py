@@ -15,6 +15,7 @@ from wattbus.ml import annotate, generation, model_files
 from wattbus.ml.images import ImageSource, OpenedImage
 from wattbus.ml.pipeline_options import LOADING, parse_settings
 from wattbus.ml.pipeline_tasks import Call, Feed, Task, find_task, read_call
+from wattbus.ml.pooling import Pooling
 from wattbus.ml.results import Picture, make_picture, make_plain
 
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int8": "int8"}
@@ -89,6 +90,7 @@ class Predictor:
         self._images = images
         self._context_tokens = loaded.context_tokens
         self._foundation_model = loaded.foundation_model
+        self._pooling = loaded.pooling
         self._readers = _Readers(loaded.pipeline)
 
     def predict(self, inputs: Mapping[str, Any]) -> Prediction:
@@ -101,12 +103,16 @@ class Predictor:
         notes: tuple[str, ...] = ()
         if self.task.name == "text-generation":
             options, notes = generation.settle_sampling(options, len(call.inputs))
+        pooling = Pooling.of(options, self._pooling)
         opened = self._open_images(call)
         with self._readers.borrow() as readers:
-            watch = _Watch(self._pipeline, readers, self._context_tokens)
+            watch = _Watch(self._pipeline, readers, self._context_tokens, pooling)
+            call = self._as_text(call, watch.pipeline)
             self._check_texts(call, watch.pipeline)
             with generation.repeatable_draws(call.options.get("seed"), self._pipeline.device.type):
                 raw = self._run(watch, call, options, opened)
+            if pooling is not None:
+                raw = pooling.vectors(raw, call.listed)
             notes += watch.notes + _cut_note(call, watch)
         return self._prediction(call, raw, opened, watch, (*self.notes, *notes))
 
@@ -145,6 +151,15 @@ class Predictor:
         each = [one if isinstance(one, tuple) else (one,) for one in call.inputs]
         return tuple(tuple(source.open(address) for address in addresses) for addresses in each)
 
+    def _as_text(self, call: Call, pipeline: Any) -> Call:
+        """Return a chat of one turn as the text to go on with, where the model has no template for chats."""
+        first = call.inputs[0]
+        if self.task.name != "text-generation" or not isinstance(first, list):
+            return call
+        if len(first) != 1 or first[0]["role"] != "user" or pipeline.tokenizer.chat_template:
+            return call
+        return Call((first[0]["content"],), False, call.options)
+
     def _check_texts(self, call: Call, pipeline: Any) -> None:
         if self.task.name == "fill-mask":
             mask = str(pipeline.tokenizer.mask_token)
@@ -152,7 +167,9 @@ class Predictor:
                 raise BadRequest(f"the text has no {mask}, the place to fill: 'George lived in {mask}.'")
         chat = self.task.name == "text-generation" and isinstance(call.inputs[0], list)
         if chat and not pipeline.tokenizer.chat_template:
-            raise BadRequest("this model takes a text, not a chat: it has no chat template.")
+            raise BadRequest(
+                "this model takes a text, not a chat: it has no chat template. Send one message of the user alone."
+            )
 
     def _run(
         self, watch: _Watch, call: Call, options: dict[str, Any], opened: tuple[tuple[OpenedImage, ...], ...]
@@ -226,11 +243,18 @@ class _Readers:
 class _Watch:
     """One call's pipeline: the shared model, borrowed readers, and counts of the tokens that pass."""
 
-    def __init__(self, pipeline: Any, readers: Mapping[str, Any], context_tokens: int | None) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        readers: Mapping[str, Any],
+        context_tokens: int | None,
+        pooling: Pooling | None = None,
+    ) -> None:
         self.pipeline = copy.copy(pipeline)
         self.pipeline.tokenizer, self.pipeline.processor = readers["tokenizer"], readers["processor"]
         self._forward, self._context_tokens = pipeline.forward, context_tokens
         self.pipeline.forward = self.forward
+        self._pool = pooling
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.longest_tokens = 0
@@ -250,6 +274,8 @@ class _Watch:
             parameters, notes = generation.fit_length(tokens, self._context_tokens, parameters, defaults)
             self.notes += notes
         outputs = self._forward(model_inputs, **parameters)
+        if self._pool is not None:
+            return self._pool.pooled(model_inputs, outputs)
         written = outputs.get("generated_sequence") if hasattr(outputs, "get") else None
         if written is not None:
             ends = self.pipeline.model.generation_config.eos_token_id

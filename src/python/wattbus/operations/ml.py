@@ -71,6 +71,8 @@ class MLOperation(Metered, BusinessOperation):
             task=predictor.task.name,
             pictures=_stored(prediction),
             notes=list(prediction.notes),
+            input_tokens=prediction.input_tokens,
+            output_tokens=prediction.output_tokens,
         )
 
     def _predictor(self, version: ModelVersion) -> Predictor:

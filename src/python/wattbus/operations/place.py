@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 
+from wattbus.home import Home
 from wattbus.runtime import context
 from wattbus.store.tables import metadata
 
@@ -43,20 +44,19 @@ def training_tables(url: str = "") -> TrainingTables:
 
     The product's own tables are not among them, also where they share a database with the user's.
     """
-    return tables_beside(context.place().store_url, url or tables_url())
+    here = context.place()
+    return tables_beside(here.home, here.store_url, url or tables_url())
 
 
-def tables_beside(store_url: str | None, address: str) -> TrainingTables:
-    """Return the tables of a database without those of a store that lies in it as well."""
+def tables_beside(home: Home, store_url: str | None, address: str) -> TrainingTables:
+    """Return the tables of a database without those of the store of ``home``, where that lies in it as well."""
     from wattbus.ml.tables import TrainingTables
 
-    private = frozenset(metadata.tables) if _holds_the_store(store_url, address) else frozenset()
-    return TrainingTables(address, private=private)
+    shared = _are_one(store_url or f"sqlite:///{home.store_file}", address)
+    return TrainingTables(address, private=frozenset(metadata.tables) if shared else frozenset())
 
 
-def _holds_the_store(store_url: str | None, address: str) -> bool:
-    if store_url is None:
-        return False
+def _are_one(store_url: str, address: str) -> bool:
     ours, theirs = make_url(store_url), make_url(address)
     return (ours.host, ours.port, ours.database) == (theirs.host, theirs.port, theirs.database)
 

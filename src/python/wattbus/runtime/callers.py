@@ -22,7 +22,8 @@ class Waiter:
     """A caller that waits for the response to one message: a thread, or an event loop that is notified."""
 
     __slots__ = (
-        "_gate", "_notify", "_told", "asked", "done", "error_status", "message_id", "refusal", "response", "target",
+        "_gate", "_notify", "_told", "asked", "beside", "done", "error_status", "message_id", "refusal", "response",
+        "target",
     )  # fmt: skip
 
     def __init__(self, notify: Callable[[], object] | None = None) -> None:
@@ -35,6 +36,7 @@ class Waiter:
         self.error_status: str | None = None
         self.refusal: WattbusError | None = None  # where the message was not accepted
         self.done = False
+        self.beside: Waiter | None = None  # another who waits for the same message
         self._gate = threading.Lock()
         self._gate.acquire()
 
@@ -45,6 +47,8 @@ class Waiter:
             self._told.set()
         if self._notify is not None:
             self._notify()
+        if self.beside is not None:
+            self.beside.answer(response, error_status)
 
     def refuse(self, error: Exception) -> None:
         """Answer that the message was not accepted."""
@@ -96,21 +100,34 @@ class Callers:
     def watch(self, message_id: int, waiter: Waiter) -> None:
         """Let ``waiter`` wait for the answer to a message that was accepted before."""
         waiter.message_id, waiter.asked = message_id, self.place.clock.monotonic()
+        waiter.beside = self._waiters.get(message_id)
         self._waiters[message_id] = waiter
         self._look_for_answer(waiter)
+
+    def forget(self, waiter: Waiter) -> None:
+        """Let one go who waits no more; others may wait for the same message."""
+        first = self._waiters.get(waiter.message_id)
+        if first is waiter and waiter.beside is None:
+            self._waiters.pop(waiter.message_id, None)
+        elif first is waiter and waiter.beside is not None:
+            self._waiters[waiter.message_id] = waiter.beside
+        while first is not None:
+            if first.beside is waiter:
+                first.beside = waiter.beside
+            first = first.beside
 
     def answer_of(self, waiter: Waiter, target: str, timeout_seconds: float) -> Envelope | None:
         """Return the answer that a waiter holds, or raise in the words of the item that failed."""
         if not waiter.done:
-            self._waiters.pop(waiter.message_id, None)
+            self.forget(waiter)
             raise RequestTimeout(
                 f"no response from {target!r} within {timeout_seconds:g} s: message {waiter.message_id} stays in the "
                 f"store and goes on; look at it with `wattbus trace {waiter.message_id}`."
-            )
+            ).about(waiter.message_id)
         if waiter.refusal is not None:
             raise waiter.refusal
         if waiter.error_status is not None:
-            raise RequestFailed(waiter.error_status)
+            raise RequestFailed(waiter.error_status).about(waiter.message_id)
         return waiter.response
 
     def item_failed(self, item: str, error: str) -> None:
@@ -154,6 +171,8 @@ class Callers:
 
     def _expect(self, accepted: Acceptance, waiter: Waiter) -> None:
         waiter.message_id = accepted.id
+        if accepted.known:  # who sent it first may still wait
+            waiter.beside = self._waiters.get(accepted.id)
         self._waiters[accepted.id] = waiter
         if waiter.target in self._broken:  # it failed while the message was on its way
             self._tell_broken(waiter.target)
@@ -169,14 +188,13 @@ class Callers:
             return
         if header.status not in _ENDED and header.corresponding_id is None:
             return
-        self._waiters.pop(waiter.message_id, None)
         response = None
         if header.corresponding_id is not None:
             answer = self.store.header(header.corresponding_id)
             if answer is not None and answer.body_id is not None:
                 text = self.store.body(answer.body_id)
                 response = Envelope(answer.body_class, text or "", str(answer.id))
-        waiter.answer(response, header.error_status if header.is_error else None)
+        self._wake(waiter.message_id, response, header.error_status if header.is_error else None)
 
 
 _ENDED = (Status.COMPLETED.value, Status.ERROR.value, Status.DISCARDED.value, Status.ABORTED.value)

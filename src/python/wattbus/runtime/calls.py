@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wattbus.errors import BadRequest, UnknownName
+from wattbus.runtime import item_settings
 from wattbus.runtime.actions import perform
 from wattbus.runtime.control import Call
 from wattbus.runtime.director import CALL, Director
@@ -96,11 +97,18 @@ class Calls:
         running = self._director.current()
         if action == "recover":
             return {"taken_back": running.recover(), **self._stands([])}
+        by = str(request.get("by") or "CLI")
         if action == "reset":
-            return self._stands(running.reset(item))
+            return self._stands(running.reset(item, by))
         if item is None:
             raise BadRequest("no item is named.")
-        _item_action(running, action, str(item), request.get("size"))
+        if action == "set":
+            changed = item_settings.change(running, str(item), request["settings"], by)
+            return {"sentence": changed.sentence, **self._stands([str(item)])}
+        if action == "history":
+            rows = item_settings.history(running, str(item), int(request.get("limit") or 50))
+            return {"changes": [dataclasses.asdict(row) for row in rows]}
+        item_action(running, action, str(item), request.get("size"), by)
         return self._stands([str(item)])
 
     def _stands(self, names: list[str]) -> dict[str, Any]:
@@ -114,14 +122,15 @@ class Calls:
         }
 
 
-def _item_action(running: RunningProduction, action: str, item: str, size: Any) -> None:
+def item_action(running: RunningProduction, action: str, item: str, size: Any, by: str) -> None:
+    """Start, stop or restart an item, enable or disable it, or give it another pool size."""
     acts: dict[str, Callable[[], object]] = {
         "start": lambda: running.start_item(item),
         "stop": lambda: running.stop_item(item),
         "restart_item": lambda: running.restart_item(item),
-        "enable": lambda: running.enable(item, True),
-        "disable": lambda: running.enable(item, False),
-        "pool": lambda: running.set_pool_size(item, int(size)),
+        "enable": lambda: running.enable(item, True, by),
+        "disable": lambda: running.enable(item, False, by),
+        "pool": lambda: running.set_pool_size(item, int(size), by),
     }
     if action not in acts:
         raise UnknownName("action", action, acts)

@@ -28,7 +28,7 @@ from wattbus.runtime.schedule import Schedule
 #: How long a settings file may take to be imported.
 IMPORT_SECONDS = 60.0
 #: Settings of the host that are numbers or switches, by a value of their type.
-_HOST_TYPES: dict[str, Any] = {
+HOST_TYPES: dict[str, Any] = {
     "AlertOnError": False, "BatchSize": 0, "BatchWaitMs": 0.0, "CallInterval": 0.0, "FailureTimeout": 0.0,
     "InactivityTimeout": 0.0, "Isolated": False, "KeepaliveInterval": 0.0, "MemoryLimit": 0.0, "QueueCountAlert": 0,
     "QueueLimit": 0, "QueueWaitAlert": 0.0, "RetryInterval": 0.0, "StayConnected": 0.0, "ThrottleDelay": 0.0,
@@ -50,7 +50,7 @@ def check(
     if config is not None:
         findings = [*findings, *examine(config)]
         for item in config.items.values():
-            findings += _settings_findings(item)
+            findings += settings_findings(item)
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(dict.fromkeys(findings), key=lambda finding: order[finding.level])
 
@@ -77,7 +77,7 @@ def examine(production: ProductionConfig) -> list[Finding]:
 # -- settings ------------------------------------------------------------------------------------------------------
 
 
-def _settings_findings(item: ItemConfig) -> Iterator[Finding]:
+def settings_findings(item: ItemConfig) -> Iterator[Finding]:
     """Try the settings of an item on a component that never starts."""
     warned: list[str] = []
     component, adapter = item.component, item.adapter
@@ -86,8 +86,8 @@ def _settings_findings(item: ItemConfig) -> Iterator[Finding]:
         yield from _said(
             item, lambda: settings.apply_to_adapter(object.__new__(adapter), item, warned.append)
         )
-    for name in _HOST_TYPES:
-        yield from _said(item, partial(settings.host_setting, item, name, _HOST_TYPES[name]))
+    for name in HOST_TYPES:
+        yield from _said(item, partial(settings.host_setting, item, name, HOST_TYPES[name]))
     yield from _said(
         item, lambda: ReplyCodeActions.parse(settings.host_setting(item, "ReplyCodeActions", ""))
     )

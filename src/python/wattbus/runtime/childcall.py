@@ -65,6 +65,10 @@ class ChildCall:
         """End it soon; any thread may ask."""
         self._cancelled_by = by
 
+    def goes_on_from(self, before: ChildCall) -> None:
+        """Take over a cancel that came when the call before, of the same attempt, was just ending."""
+        self._cancelled_by = before._cancelled_by
+
     def note_stopping(self) -> bool:
         """Note that the production stops; tell whether that is new."""
         new, self._stopping_since = self._stopping_since is None, self._stopping_since or time.monotonic()

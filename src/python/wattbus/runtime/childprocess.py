@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from wattbus.config import environment_for_children
 from wattbus.runtime.guard import ASK_TO_END, KILL
 from wattbus.runtime.pipe import BrokenPipe, Frame, Frames, packed
 
@@ -63,7 +64,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": _python_path()},
+                env=environment_for_children() | {"PYTHONPATH": _python_path()},
                 pass_fds=(child_talk.fileno(), child_leash.fileno()),
                 start_new_session=True,
             )  # fmt: skip

@@ -104,13 +104,13 @@ class Deployment:
 
     # -- changes ------------------------------------------------------------------------------------------------
 
-    def deploy(self, name: str, values: Flat) -> None:
+    def deploy(self, name: str, values: Flat, by: str = "a plan") -> None:
         """Store what makes ``values`` of settings.py, once a production can be made of it; the next update runs it."""
         base = self.config(name)
         with self.writing() as engine:
             overrides.configured(base, values, overrides.bindings(engine))
             changed = definition.changes(definition.flat(base.definition), values)
-            item_settings.replace(engine, name, changed)
+            item_settings.replace(engine, name, changed, by)
 
     def apply(self, plan: Mapping[str, Any], allow_destructive: bool) -> dict[str, Any]:
         """Carry out a change plan of iop, whole or not at all; the answer is that of ``IOP.Utils``."""
@@ -136,7 +136,7 @@ class Deployment:
         with self.writing() as engine:
             for name in declared:
                 if item_settings.read(engine, name):
-                    item_settings.replace(engine, name, {})
+                    item_settings.replace(engine, name, {}, "a new settings file")
                     changed.append(name)
         return changed
 

@@ -283,6 +283,8 @@ class Isolation:
         same = before.is_of(now) and not before.making and not making
         began = before.began if same else self._place.clock.monotonic()
         call = self._call = ChildCall(before.number + 1, now, limits, began, making=making)
+        if same:
+            call.goes_on_from(before)
         window = current_window()
         if process.pid is not None:
             call.memory.look(process.pid)

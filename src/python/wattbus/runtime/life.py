@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from wattbus import words
 from wattbus.energy.ledger import Ledger
-from wattbus.errors import BadRequest, StoreError, UnknownName, WattbusError
+from wattbus.errors import BadRequest, BadSettings, StoreError, UnknownName, WattbusError
 from wattbus.runtime import changes, definition, overrides, standing
 from wattbus.runtime.bus import Bus
 from wattbus.runtime.changes import Changes
@@ -142,32 +142,32 @@ class Life:
             if item.enabled:
                 self._start([name])
 
-    def set_pool_size(self, name: str, size: int) -> None:
+    def set_pool_size(self, name: str, size: int, by: str = "") -> None:
         """Let an item have so many workers, now and at the next start; nothing in hand is disturbed."""
         if size < 0:
             raise BadRequest(f"a pool of {size} cannot be: give 0 or more workers.")
         with self._turn:
             item = self._item(name)
-            self._keep(name, "@PoolSize", str(size))
-            self._adopt_item(replace(item, pool_size=size))
+            self._keep(name, "@PoolSize", str(size), by)
+            self._adopt_item(replace(item, pool_size=size), "@PoolSize", str(size))
             pool = self.pools.get(name)
             if pool is not None and pool.state != "Stopped":
                 pool.resize(size)
             elif item.enabled and size:
                 self._start([name])
 
-    def enable(self, name: str, on: bool) -> None:
+    def enable(self, name: str, on: bool, by: str = "") -> None:
         """Enable or disable an item, now and at the next start; a disabled one keeps what is sent to it."""
         with self._turn:
             item = self._item(name)
-            self._keep(name, "@Enabled", definition.text(on))
-            self._adopt_item(replace(item, enabled=on))
+            self._keep(name, "@Enabled", definition.text(on), by)
+            self._adopt_item(replace(item, enabled=on), "@Enabled", definition.text(on))
             if on and (name not in self.pools or not self.pools[name].works):
                 self._start([name])
             elif not on:
                 self._stop([name], Grace(ITEM_GRACE_SECONDS))
 
-    def reset(self, name: str | None = None) -> list[str]:
+    def reset(self, name: str | None = None, by: str = "") -> list[str]:
         """Forget what was changed on the running production, of one item or of all: settings.py counts again."""
         if name is not None:
             self._item(name)
@@ -175,8 +175,30 @@ class Life:
             engine, production = self._bus.store.engine, self.base.name
             stored = item_settings.read(engine, production)
             kept = {key: value for key, value in stored.items() if name is not None and key[0] != name}
-            item_settings.replace(engine, production, kept)
+            item_settings.replace(engine, production, kept, by)
             return self.update(self.base)
+
+    def rewrite(self, edit: Callable[[definition.Flat], None], by: str) -> list[str]:
+        """Change the definition that lies over settings.py, whole or not at all; return the items that it touched.
+
+        ``edit`` is given the definition as it is deployed, and changes it.
+        """
+        if not self.base.definition:
+            raise BadSettings("this production has no definition that could be changed: change its source.")
+        engine, production = self._bus.store.engine, self.base.name
+        with self._turn:
+            base, stored = definition.flat(self.base.definition), item_settings.read(engine, production)
+            values = definition.overlaid(base, stored)
+            edit(values)
+            overrides.configured(
+                self.base, values, overrides.bindings(engine)
+            )  # or says what is wrong with it
+            item_settings.replace(engine, production, definition.changes(base, values), by)
+            try:
+                return self.update(self.base)
+            except WattbusError:
+                item_settings.replace(engine, production, stored, by)
+                raise
 
     def disable_for_failure(self, name: str, reason: str) -> None:
         """Disable an item whose ReplyCodeActions say so; called by its own worker, which must not wait for itself."""
@@ -184,7 +206,7 @@ class Life:
         def disable() -> None:
             try:
                 if not self._bus.place.stopping.is_set():
-                    self.enable(name, False)
+                    self.enable(name, False, "its ReplyCodeActions")
             except WattbusError as error:
                 self._bus.log("Error", f"{name} could not be disabled for good: {error}", name)
 
@@ -299,16 +321,20 @@ class Life:
                 )
         return "Stopping"
 
-    def _adopt_item(self, item: ItemConfig) -> None:
+    def _adopt_item(self, item: ItemConfig, key: str, value: str) -> None:
         production = self._bus.production
-        self._bus.adopt(replace(production, items={**production.items, item.name: item}), self._bus.types)
+        now = production.definition
+        if now:
+            now = definition.nested({**definition.flat(now), (item.name, key): value})
+        items = {**production.items, item.name: item}
+        self._bus.adopt(replace(production, items=items, definition=now), self._bus.types)
 
-    def _keep(self, item: str, name: str, value: str) -> None:
+    def _keep(self, item: str, name: str, value: str, by: str) -> None:
         """Store a change, so that it counts at the next start too; what settings.py says anyway is not stored."""
         base = definition.flat(self.base.definition) if self.base.definition else {}
         said = base.get((item, name), "")
         stored = None if said == value else json.dumps(value)
-        item_settings.put(self._bus.store.engine, self.base.name, item, name, stored)
+        item_settings.put(self._bus.store.engine, self.base.name, item, name, stored, by)
 
 
 def _join(pools: list[Pool], grace: Grace) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from iop.messages.dispatch import dispatch_deserializer
@@ -107,21 +108,38 @@ class Requests:
         return self.bus.send(draft).wait()
 
     def submit_and_watch(
-        self, item: str, message: Any, *, door: str = "Python", idempotency_key: str | None = None
+        self,
+        item: str,
+        message: Any,
+        *,
+        door: str = "Python",
+        idempotency_key: str | None = None,
+        priority: int = Priority.SYNC,
+        notify: Callable[[], object] | None = None,
     ) -> Waiter:
-        """Send ``message`` and return the waiter for its response, once the message is safe."""
-        waiter = Waiter()
-        waiter.message_id = self.bus.send(self._watched(item, message, door, idempotency_key, waiter)).wait()
+        """Send ``message`` and return the waiter for its response, once the message is safe.
+
+        ``notify`` is called when the response is there, by the thread that brings it.
+        """
+        waiter = Waiter(notify)
+        draft = self._watched(item, message, door, idempotency_key, waiter, priority)
+        waiter.message_id = self.bus.send(draft).wait()
         return waiter
 
     def _watched(
-        self, item: str, message: Any, door: str, idempotency_key: str | None, waiter: Waiter
+        self,
+        item: str,
+        message: Any,
+        door: str,
+        idempotency_key: str | None,
+        waiter: Waiter,
+        priority: int = Priority.SYNC,
     ) -> Acceptance:
         return self.bus.draft(
             item,
             self._checked(item, message),
             _door(door),
-            priority=Priority.SYNC,
+            priority=priority,
             response_required=True,
             idempotency_key=idempotency_key,
             limit=self._limit(item),

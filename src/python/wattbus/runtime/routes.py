@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from iop import TargetSetting
 
@@ -14,11 +15,38 @@ from wattbus.runtime.source import Send, sends, settings_of, targets
 _KNOWN_TO_IRIS = frozenset({"Ens.Alert", "Ens.ScheduleHandler"})
 
 
+@dataclass(frozen=True)
+class Route:
+    """One item sends to another; ``setting`` names where that is said, or is empty."""
+
+    source: str
+    target: str
+    setting: str = ""
+
+
 def route_findings(production: ProductionConfig) -> Iterator[Finding]:
     """Return what is wrong with the targets of all items."""
     for item in production.items.values():
         yield from _of_item(production, item)
     yield from _circles(production)
+
+
+def connections(production: ProductionConfig) -> list[Route]:
+    """Return which item sends to which, as its settings and its source show it; only items of the production count."""
+    there = {*production.items, *production.skipped}
+    routes: dict[tuple[str, str], Route] = {}
+    for item in production.items.values():
+        values = settings_of(item.component, item.host_settings)
+        named = [(part.strip(), name) for name, value in values.items() for part in value.split(",")]
+        sent = [
+            (target, send.attribute)
+            for send in sends(item.component)
+            for target in targets(send, item.component, values)
+        ]
+        for target, setting in (*named, *sent):
+            if target in there and target != item.name:
+                routes.setdefault((item.name, target), Route(item.name, target, setting))
+    return list(routes.values())
 
 
 def _of_item(production: ProductionConfig, item: ItemConfig) -> Iterator[Finding]:

@@ -20,12 +20,13 @@ from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
 from wattbus.ml.curve import keep_only_the_curve
-from wattbus.runtime import iris
+from wattbus.runtime import iris, uploads
 from wattbus.runtime.actions import KnownProduction
 from wattbus.runtime.alerts import AlertWatch
 from wattbus.runtime.bus import Bus
 from wattbus.runtime.changes import changed_files
 from wattbus.runtime.context import Place
+from wattbus.runtime.definition import Flat
 from wattbus.runtime.keeper import ScheduleKeeper
 from wattbus.runtime.life import ITEM_GRACE_SECONDS, Grace, Life
 from wattbus.runtime.overrides import overridden
@@ -35,6 +36,7 @@ from wattbus.runtime.reading import load
 from wattbus.runtime.requests import Requests
 from wattbus.runtime.retention import DailyPurge
 from wattbus.runtime.standing import ItemStatus
+from wattbus.runtime.sums import HourlySums
 from wattbus.runtime.types import MessageTypes
 from wattbus.secrets import Vault
 from wattbus.store import instances
@@ -109,6 +111,7 @@ class RunningProduction(Requests):
         self.state = "Stopped"
         self._grace = Grace(0.0)
         self._daily = None if retention is None else DailyPurge(self.store, retention, clock, self._warn)
+        self._sums = HourlySums(self.store, self._warn)
         self._stopping = threading.Lock()
         self._companions = [make(self) for make in companions]
 
@@ -157,9 +160,11 @@ class RunningProduction(Requests):
         for leftover in ModelStore(self.home.models).clean():
             self.bus.log("Info", f"removed what a killed process left in the model folder: {leftover}", "")
         self._remove_ended_runs()
+        uploads.sweep(self.home, self.store.engine)
         self.ledger.start()
         if self._daily is not None:
             self._daily.start()
+        self._sums.start()
         if dead:
             self.bus.log(
                 "Warning", f"the production was Troubled ({dead}): what it had in hand is taken back", ""
@@ -203,6 +208,7 @@ class RunningProduction(Requests):
                 self._daily.stop()
             for companion in self._companions:
                 companion.stop()
+            self._sums.stop()
             undelivered = self.bus.undelivered.close()
             state = "Suspended" if self.life.left() or undelivered or not ended else "Stopped"
             self.bus.log("Info", f"production {self.production.name} ends: {state}", "")
@@ -264,20 +270,27 @@ class RunningProduction(Requests):
         self._must_run()
         self.life.restart_item(name)
 
-    def set_pool_size(self, name: str, size: int) -> None:
-        """Let an item have so many workers, now and at the next start."""
+    def set_pool_size(self, name: str, size: int, by: str = "") -> None:
+        """Let an item have so many workers, now and at the next start; ``by`` is for the history."""
         self._must_run()
-        self.life.set_pool_size(name, size)
+        self.life.set_pool_size(name, size, by)
 
-    def enable(self, name: str, on: bool) -> None:
-        """Enable or disable an item, now and at the next start."""
+    def enable(self, name: str, on: bool, by: str = "") -> None:
+        """Enable or disable an item, now and at the next start; ``by`` is for the history."""
         self._must_run()
-        self.life.enable(name, on)
+        self.life.enable(name, on, by)
 
-    def reset(self, name: str | None = None) -> list[str]:
+    def rewrite(self, edit: Callable[[Flat], None], by: str) -> list[str]:
+        """Change the definition that lies over settings.py and go on by it; return the items that it touched."""
+        self._must_run()
+        changed = self.life.rewrite(edit, by)
+        self.schedules.look_again()
+        return changed
+
+    def reset(self, name: str | None = None, by: str = "") -> list[str]:
         """Forget what was changed on the running production, of one item or of all; return what changed by it."""
         self._must_run()
-        changed = self.life.reset(name)
+        changed = self.life.reset(name, by)
         self.schedules.look_again()
         return changed
 

@@ -236,7 +236,7 @@ class Actions:
         return targets, refused
 
     def _cancelled(self, message_id: int, by: By) -> bool:
-        return self._cancel is not None and self._cancel(message_id, str(by))
+        return self._cancel is not None and self._cancel(message_id, str(by).removeprefix("by "))
 
     def _tell(self, ids: Sequence[int], became: str) -> None:
         if self._ended is not None:

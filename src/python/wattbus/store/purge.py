@@ -20,6 +20,7 @@ from sqlalchemy.engine import Dialect
 from wattbus import words
 from wattbus.errors import StoreError
 from wattbus.store.batch import Batch, closed_gate
+from wattbus.store.energy_queries import close_again
 from wattbus.store.filters import MessageFilter
 from wattbus.store.moves import By, execute
 from wattbus.store.store import Store
@@ -123,6 +124,7 @@ def purge(
             run.loose_events()
         if with_energy:
             run.loose_energy()
+            close_again(store, before_us)
         run.files()
     return run.purged
 

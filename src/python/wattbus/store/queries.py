@@ -202,11 +202,16 @@ def energy_records(engine: Engine, *, since_us: int = 0) -> list[EnergyRecord]:
         return [energy_record(row) for row in connection.execute(query)]
 
 
-def energy_intervals_of(engine: Engine, *, since_us: int = 0) -> list[IntervalRecord]:
-    """Return the readings of the power feed since a time."""
+def energy_intervals_of(
+    engine: Engine, *, since_us: int = 0, limit: int | None = None
+) -> list[IntervalRecord]:
+    """Return the readings of the power feed since a time, the oldest first and ``limit`` at most."""
     columns = [column for column in energy_intervals.c if column.name not in ("id", "instance")]
     query = (
-        select(*columns).where(energy_intervals.c.started_at_us >= since_us).order_by(energy_intervals.c.id)
+        select(*columns)
+        .where(energy_intervals.c.started_at_us >= since_us)
+        .order_by(energy_intervals.c.started_at_us, energy_intervals.c.id)
+        .limit(limit)
     )
     with engine.connect() as connection:
         return [

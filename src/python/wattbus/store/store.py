@@ -325,6 +325,11 @@ class Store:
 
     # -- notes --------------------------------------------------------------------------------------------------
 
+    def trouble(self) -> str | None:
+        """Say what the store cannot do now, on a full disk or without its database; None: it works."""
+        refusal = self.space.refusal()
+        return self._troubles.sentence or (str(refusal) if refusal is not None else None)
+
     def log(self, event: Event) -> None:
         """Write a line of the event log, soon."""
         self._writer.submit_later(Notes(events=[event]))

@@ -1,4 +1,4 @@
-"""The tables: headers, bodies, attempts, processes, jobs, event log, energy, settings.
+"""The tables: headers, bodies, attempts, processes, jobs, event log, energy, settings with their history.
 
 Times are microseconds since the epoch, UTC. A message id is also its place in the order of acceptance.
 The words of the header are those of an IRIS message header.
@@ -245,6 +245,13 @@ event_log = Table(
         sqlite_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
         postgresql_where=text("type IN ('Alert', 'Assert', 'Error', 'Warning')"),
     ),
+    # Few rows: what was changed through the HTTP door, and who was refused there.
+    Index(
+        "event_log_audit",
+        "id",
+        sqlite_where=text("source_class = 'Audit'"),
+        postgresql_where=text("source_class = 'Audit'"),
+    ),
 )
 
 energy = Table(
@@ -283,6 +290,7 @@ energy = Table(
         sqlite_where=text("status = 'pending'"),
         postgresql_where=text("status = 'pending'"),
     ),
+    Index("energy_by_time", "started_at_us"),
 )
 
 energy_intervals = Table(
@@ -299,6 +307,48 @@ energy_intervals = Table(
     Column("overhead_joules", Float, nullable=False),
     Column("tier", String(20), nullable=False),
     Column("method", Text, nullable=False),
+    Index("energy_intervals_by_time", "started_at_us"),
+)
+
+# What the records of each hour add up to, kept once the hour is over; always to be made again from the records.
+energy_hours = Table(
+    "energy_hours",
+    metadata,
+    Column("hour_us", BigInteger, nullable=False),  # when the hour began, UTC
+    Column("item", String(128), nullable=False),
+    Column("operation_kind", String(64)),
+    Column("model", String(128)),
+    Column("revision", String(128)),
+    Column("scope", String(8), nullable=False),
+    Column("tier", String(20), nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("unknown", BigInteger, nullable=False),
+    Column("joules", Float),
+    Column("low_joules", Float),
+    Column("high_joules", Float),
+    Column("bounded", BigInteger, nullable=False),  # how many of the known have bounds
+    Column("cpu_seconds", Float),
+    Column("duration_seconds", Float),
+    Column("requests", BigInteger),  # answered by the inferences of known energy
+    Column("carbon_grams", Float),
+    Column("with_carbon", BigInteger, nullable=False),
+    Index("energy_hours_by_time", "hour_us"),
+)
+
+# The same of the readings of the power feed.
+energy_bucket_hours = Table(
+    "energy_bucket_hours",
+    metadata,
+    Column("hour_us", BigInteger, nullable=False),
+    Column("tier", String(20), nullable=False),
+    Column("method", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("total_joules", Float, nullable=False),
+    Column("operations_joules", Float, nullable=False),
+    Column("idle_joules", Float, nullable=False),
+    Column("others_joules", Float, nullable=False),
+    Column("overhead_joules", Float, nullable=False),
+    Index("energy_bucket_hours_by_time", "hour_us"),
 )
 
 settings = Table(
@@ -310,6 +360,20 @@ settings = Table(
     Column("value", Text, nullable=False),
     Column("changed_us", BigInteger, nullable=False),
     PrimaryKeyConstraint("production", "item", "name"),
+)
+
+settings_history = Table(
+    "settings_history",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("production", String(128), nullable=False),
+    Column("item", String(128), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("before", Text),  # as in settings.value; None: settings.py counted
+    Column("after", Text),
+    Column("changed_us", BigInteger, nullable=False),
+    Column("changed_by", String(128), nullable=False),
+    Index("settings_history_by_item", "production", "item", "id"),
 )
 
 saved_searches = Table(

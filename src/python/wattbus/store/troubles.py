@@ -28,6 +28,12 @@ class Troubles:
         """Tell whether something did not work the last time."""
         return self._began is not None
 
+    @property
+    def sentence(self) -> str | None:
+        """Return what does not work now; None: all does."""
+        began = self._began
+        return None if began is None else began[1]
+
     def meaning_of(self, error: Exception) -> Exception:
         """Return what the error says about the store, or the error itself where it says nothing."""
         meaning = meaning_of(error, self._url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 from fastapi import FastAPI, Request
@@ -24,32 +25,47 @@ from wattbus.errors import (
     StoreError,
     StoreFull,
     UnknownName,
+    UsedKey,
     WattbusError,
 )
 from wattbus.web import (
+    access_page,
     alert_page,
+    boamps_pages,
+    energy_pages,
     home_page,
     iop_api,
+    item_pages,
     job_pages,
+    label_pages,
     live_api,
     log_page,
     message_actions,
     message_pages,
+    messages_api,
     metrics_page,
     model_pages,
+    models_api,
+    openai_api,
+    production_pages,
     purge_page,
     queue_pages,
     send_api,
     sign_in,
     static_files,
     table_pages,
+    test_pages,
     trace_pages,
     training_pages,
 )
+from wattbus.web.audit import Audit, AuditBook
 from wattbus.web.desk import Desk
 from wattbus.web.drawing import Drawing
-from wattbus.web.guard import Guard, Rules, problem
+from wattbus.web.guard import Guard, Rules
+from wattbus.web.shapes import error_body, is_for_programs, problem
 from wattbus.web.twin import Twins
+
+logger = logging.getLogger("wattbus.door")
 
 #: The status of each kind of error; the first kind that fits counts.
 _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
@@ -57,6 +73,7 @@ _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
     (ModelNotCached, 404),
     (ModelCorrupt, 409),
     (Refused, 403),
+    (UsedKey, 422),
     (BadRequest, 400),
     (BadSettings, 422),
     (AlreadyRunning, 409),
@@ -68,8 +85,6 @@ _STATUSES: tuple[tuple[type[WattbusError], int], ...] = (
     (QueueFull, 429),
     (WattbusError, 500),
 )
-#: The clients of these look for a field "error".
-_OLDER = ("/api/iop", "/api/wattbus", "/api/atelier")
 
 
 def make_app(desk: Desk, rules: Rules) -> FastAPI:
@@ -77,10 +92,12 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     # No pages made elsewhere: FastAPI's own documentation page loads its script from a CDN.
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     drawing = Drawing(lambda: _production(desk))
-    twins = Twins(drawing)
+    twins, book = Twins(drawing), AuditBook(desk)
     for part in (
         home_page,
         live_api,
+        production_pages,
+        item_pages,
         model_pages,
         training_pages,
         table_pages,
@@ -90,31 +107,41 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         alert_page,
         purge_page,
         metrics_page,
+        energy_pages,
+        boamps_pages,
+        label_pages,
+        messages_api,
+        test_pages,
         trace_pages,
         message_actions,
         message_pages,
     ):
         part.add(twins, desk)
+    access_page.add(twins, desk, book)
     app.include_router(iop_api.router(desk.director), prefix="/api/iop")
     app.include_router(send_api.router(desk.director), prefix="/api/wattbus")
     app.include_router(twins.api)
     app.include_router(twins.pages)
     app.include_router(sign_in.router(twins, desk.access))
     app.include_router(static_files.router())
+    app.include_router(openai_api.router(desk))
+    # Last: its name may hold slashes, and the pages under /models come first.
+    app.include_router(models_api.router(desk))
     errors = _Errors(twins)
     app.add_exception_handler(WattbusError, errors.told)
     app.add_exception_handler(RequestValidationError, errors.not_understood)
     app.add_exception_handler(HTTPException, errors.no_such_thing)
+    app.add_exception_handler(UnicodeEncodeError, errors.half_a_character)
     app.add_exception_handler(Exception, errors.a_bug)
     app.add_middleware(Guard, rules=rules)
+    app.add_middleware(Audit, book=book)
     return app
 
 
 def _production(desk: Desk) -> tuple[str, str]:
     running = desk.running
-    if running is not None:
-        return running.production.name, running.state
-    return desk.director.get_default_production(), desk.director.last_state()
+    name = running.production.name if running else desk.director.get_default_production()
+    return name, desk.state()
 
 
 class _Errors:
@@ -127,7 +154,8 @@ class _Errors:
         status = next(status for kind, status in _STATUSES if isinstance(error, kind))
         seconds = getattr(error, "retry_after_seconds", None)
         headers = {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
-        return self._answer(request, status, str(error), headers)
+        message = getattr(error, "message_id", None)
+        return self._answer(request, status, str(error), headers, trace_id=message, message_id=message)
 
     async def not_understood(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -146,20 +174,28 @@ class _Errors:
             sentence = f"{request.method} is not known at {request.url.path}."
         return self._answer(request, error.status_code, sentence, dict(error.headers or {}))
 
+    async def half_a_character(self, request: Request, error: Exception) -> Response:
+        sentence = "a text holds half a character (a lone surrogate), which cannot be kept: take it out."
+        return self._answer(request, 400, sentence)
+
     async def a_bug(self, request: Request, error: Exception) -> Response:
         # The traceback goes to the output of the process, which is `wattbus.log`.
-        sentence = f"{type(error).__name__}: {error}. This is a bug; wattbus.log has more."
+        # Its text may hold what it was about, such as the values of a statement: that is for who may read the log.
+        sentence = f"an unexpected {type(error).__name__}: this is a bug; wattbus.log has more."
         return self._answer(request, 500, sentence)
 
     def _answer(
-        self, request: Request, status: int, sentence: str, headers: dict[str, str] | None = None
+        self,
+        request: Request,
+        status: int,
+        sentence: str,
+        headers: dict[str, str] | None = None,
+        **more: object,
     ) -> Response:
         path = request.url.path
-        if path.startswith(_OLDER):
-            return JSONResponse({"error": sentence}, status, headers)
-        told = problem(status, sentence, path)
-        if "text/html" in request.headers.get("accept", "") and not path.startswith(("/api/", "/v1/")):
-            page = self._twins.draw(request, "error.html", told, status)
+        if "text/html" in request.headers.get("accept", "") and not is_for_programs(path):
+            page = self._twins.draw(request, "error.html", problem(status, sentence, path), status)
             page.headers.update(headers or {})
             return page
-        return JSONResponse(told, status, headers, media_type="application/problem+json")
+        told, kind = error_body(path, status, sentence, **more)
+        return JSONResponse(told, status, headers, media_type=kind)

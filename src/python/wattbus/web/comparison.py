@@ -54,7 +54,7 @@ def compared(runs: Sequence[TrainingRun]) -> CompareView:
         ("Cost", "CPU time", lambda run: words.seconds(run.energy.cpu_seconds if run.energy else None)),
         ("Cost", "energy", _energy),
         ("Cost", "bounds", _bounds),
-        ("Cost", "energy a point of accuracy won", _energy_a_point),
+        ("Cost", "energy for each point of accuracy won", _energy_a_point),
         ("Outcome", "state", lambda run: run.state),
         ("Outcome", "attempts", lambda run: str(run.attempts)),
         ("Outcome", "error", lambda run: words.clean(run.error, 300) if run.error else words.UNKNOWN),

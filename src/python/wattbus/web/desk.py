@@ -16,8 +16,10 @@ from wattbus.config import Config
 from wattbus.errors import NotRunning
 from wattbus.home import Home
 from wattbus.runtime.director import Director
+from wattbus.runtime.overrides import overridden
 from wattbus.runtime.production import ProductionConfig
 from wattbus.runtime.running import RunningProduction
+from wattbus.web.background import Background
 from wattbus.web.sse import Streams
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Desk:
 
     def __init__(self, director: Director, config: Config, access: Access) -> None:
         self.director, self.config, self.access = director, config, access
+        #: What a page has started and does not wait for.
+        self.work = Background()
         #: The answers that stay open while something is told live.
         self.streams = Streams()
 
@@ -41,6 +45,23 @@ class Desk:
     def running(self) -> RunningProduction | None:
         """Return the production that runs, or None."""
         return self.director.running
+
+    def state(self) -> str:
+        """Return how the production stands, or what is being done with it: Starting, Stopping, ..."""
+        running = self.running
+        return self.work.doing or (running.state if running else self.director.last_state())
+
+    def production(self) -> ProductionConfig | None:
+        """Return the production that runs, or that would, with what was changed on it; None where there is none."""
+        running, deployment = self.running, self.director.deployment
+        if running is not None:
+            return running.production
+        name = deployment.default()
+        if name not in deployment.names():
+            return None
+        with self.reading() as engine:
+            config = deployment.config(name)
+            return config if engine is None else overridden(config, engine)
 
     def current(self) -> RunningProduction:
         """Return the production that runs, or say that none does."""
@@ -80,13 +101,5 @@ class Desk:
         from wattbus.operations.place import tables_beside
 
         return tables_beside(
-            self.config.store_url, self.config.tables_url or f"sqlite:///{self.home.tables_file}"
+            self.home, self.config.store_url, self.config.tables_url or f"sqlite:///{self.home.tables_file}"
         )
-
-    def production(self) -> ProductionConfig | None:
-        """Return the production that runs, or else the one that would be started; None where there is none."""
-        if self.running is not None:
-            return self.running.production
-        deployment = self.director.deployment
-        name = deployment.default()
-        return deployment.config(name) if name in deployment.names() else None

@@ -62,8 +62,9 @@ class Drawing:
         )
         self._environment.filters.update(
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
-            clean_lines=words.clean_lines,
+            clean_lines=words.clean_lines, joule_range=words.joule_range, watts=words.watts,
             sparkline=sparkline, moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
+            from_json=json.loads,
         )  # fmt: skip
         self._environment.globals.update(
             menu=MENU,
@@ -73,6 +74,10 @@ class Drawing:
             line_chart=line_chart,
             UNKNOWN=words.UNKNOWN,
         )
+
+    def share(self, **functions: Any) -> None:
+        """Give the templates functions of a part under these names."""
+        self._environment.globals.update(functions)
 
     def page(self, request: Request, template: str, view: Any, told: Any = None, **more: Any) -> str:
         """Return a page as text; ``view`` is what it shows, ``told`` a sentence from the action before."""
@@ -105,10 +110,15 @@ def _moment(time_us: int | None) -> Markup:
 
 def _state(word: str) -> Markup:
     """Show a state as a badge: a sign, the word, a colour."""
-    kind, sign = _STATES.get(word, ("plain", "○"))
+    kind, sign = look_of(word)
     return Markup('<span class="state {}"><span aria-hidden="true">{}</span> {}</span>').format(
         kind, sign, word
     )
+
+
+def look_of(word: str) -> tuple[str, str]:
+    """Return the class and the sign of a state."""
+    return _STATES.get(word, ("plain", "○"))
 
 
 def _figure(value: float | int | None, digits: int = 3) -> str:

@@ -1,42 +1,58 @@
 """The guard of the HTTP door: who asks, with which role, from which page, and how much they may send.
 
-It stands before everything: nothing of a request is parsed before it is known who sends it and how long it is. The
-``Host`` header must name this door (a name server can be made to answer with 127.0.0.1), and a change must not come
-from another page. What a role may do is said at each route, by :func:`wattbus.web.roles.needs`.
+It stands before everything: nothing of a request is parsed before it is known who sends it and how long it is. What a
+role may do is said at each route, by :func:`wattbus.web.roles.needs`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import json
-import time
-from collections import OrderedDict
+import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wattbus.access import Access, Role
+from wattbus.access import Access, Role, Session
+from wattbus.errors import BadSettings
 from wattbus.runtime.parsing import LARGEST_BODY
+from wattbus.web.arriving import Reading, Shape, too_long
+from wattbus.web.buckets import Bucket, Failures
+from wattbus.web.origins import is_foreign, is_loopback, name_in, network_of
+from wattbus.web.shapes import error_body
+
+logger = logging.getLogger("wattbus.door")
 
 COOKIE = "wattbus_session"
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 #: What anybody may see: the sign-in page with its style, and whether the process is alive.
 OPEN_PATHS = frozenset({"/login", "/healthz", "/static/portal.css", "/static/favicon.svg"})
-CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+#: Headers that decide something here: where one comes twice, two readers could each believe another.
+_ONCE = frozenset(
+    {
+        "host", "authorization", "cookie", "origin", "content-length", "content-type", "content-encoding",
+        "transfer-encoding", "x-csrf-token", "sec-fetch-site", "sec-fetch-mode", "idempotency-key",
+    }
+)  # fmt: skip
+#: What a stranger and a viewer may send: a token, a sign-out.
+_SMALL_BODY = 64 * 1024
+#: Bodies over a megabyte that may be on their way at once, all together.
+_MOST_IN_HAND = 2 * LARGEST_BODY
 _SAFETY = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
+    # Not no-referrer: with it a browser sends `Origin: null` with our own forms. Other sites are told nothing.
     "referrer-policy": "same-origin",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
 
@@ -48,6 +64,7 @@ class Who:
     role: Role
     token_id: str = ""
     csrf: str | None = None  # of a browser's session: a change must carry it
+    session: Session | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,36 +77,21 @@ class Rules:
     #: The names, beside those of this machine, that the door is reached under.
     names: frozenset[str] = frozenset()
     largest_body_bytes: int = LARGEST_BODY
-    #: Requests that one client may send at once, and how many a second it gets back.
+    #: Requests that one client may send at once, how many a second it gets back, and how many may be in hand.
     burst: int = 2_000
-    per_second: float = 500.0
-    #: Wrong tokens that one address may show at once, and how many a second it gets back.
+    per_second: float = 1_000.0
+    in_hand: int = 300
+    #: Wrong tokens that one client may show at once, and how many a second it gets back.
     failures: int = 20
     failures_per_second: float = 0.2
 
 
-@dataclass
-class Bucket:
-    """A token bucket for each client; the clients that were seen longest ago are forgotten."""
+class Turned(Exception):
+    """A request that is turned away."""
 
-    size: float
-    per_second: float
-    most: int = 10_000
-    _left: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
-
-    def left(self, client: str) -> float:
-        """Return what a client may still take now."""
-        left, seen = self._left.get(client, (self.size, 0.0))
-        return min(self.size, left + (time.monotonic() - seen) * self.per_second)
-
-    def take(self, client: str) -> bool:
-        """Take one; False: there is none left."""
-        left = self.left(client)
-        self._left[client] = (max(0.0, left - 1), time.monotonic())
-        self._left.move_to_end(client)
-        if len(self._left) > self.most:
-            self._left.popitem(last=False)
-        return left >= 1
+    def __init__(self, status: HTTPStatus, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
 
 
 class Guard:
@@ -98,7 +100,9 @@ class Guard:
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self._app, self._rules = app, rules
         self._asked = Bucket(rules.burst, rules.per_second)
-        self._failed = Bucket(rules.failures, rules.failures_per_second)
+        self._failures = Failures(Bucket(rules.failures, rules.failures_per_second))
+        self._in_hand: Counter[str] = Counter()
+        self._coming_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,116 +110,148 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008})
             return
         send = _with_safety(send, scope["path"])
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        refusal = self._refusal(scope, headers)
-        if refusal is None:
-            scope.setdefault("state", {})["rules"] = self._rules
-            scope["state"]["failed"] = self._failed
-            await self._app(scope, self._counted(receive), send)
-        elif refusal[0] is HTTPStatus.UNAUTHORIZED and _is_a_page(scope, headers):
-            await _to_sign_in(scope, send)
-        else:
-            await _answer(send, scope["path"], *refusal)
+        headers: dict[str, str] = {}
+        try:
+            headers = _headers(scope)
+            client = network_of(scope["client"][0] if scope.get("client") else "")
+            who = self._let_in(scope, headers, client)
+            longest = self._longest(who)
+            declared = _declared(headers, longest)
+            await self._pass_on(scope, Reading(
+                receive, longest=longest, declared=declared,
+                shape=None if headers.get("content-type", "").lower().startswith(FORMS) else Shape(),
+            ), send, who, client, declared or 0)  # fmt: skip
+        except Turned as turned:
+            if turned.status is HTTPStatus.UNAUTHORIZED and _is_a_page(scope, headers):
+                await _to_sign_in(scope, send)
+            else:
+                await _answer(send, scope, headers, turned.status, turned.sentence)
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[HTTPStatus, str] | None:
-        """Return why a request is not answered, or None."""
-        host = headers.get("host", "")
-        if not self._is_here(host):
-            return HTTPStatus.MISDIRECTED_REQUEST, (
-                f"this door is not called {host!r}: use localhost or 127.0.0.1, or name it in WATTBUS_HTTP_NAMES."
+    def _let_in(self, scope: Scope, headers: dict[str, str], client: str) -> Who | None:
+        """Return who asks; None: nobody that is known, for what anybody may see. Turned: they are not let in."""
+        host, method = headers.get("host", ""), scope["method"]
+        name = name_in(host)
+        if not is_loopback(name) and name not in self._rules.names:
+            raise Turned(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"this door is not called {host[:100]!r}: use localhost or 127.0.0.1, or name it in "
+                "WATTBUS_HTTP_NAMES.",
             )
-        client = scope["client"][0] if scope.get("client") else ""
-        who = self._who(client, headers)
-        if isinstance(who, tuple):
-            return who
+        if is_foreign(method, headers):
+            raise Turned(
+                HTTPStatus.FORBIDDEN,
+                f"the page {headers.get('origin', '')[:100]} may change nothing here and embed nothing of it: use a "
+                "page of this door.",
+            )
+        try:
+            who = self._who(scope, client, headers)
+        except BadSettings as error:
+            logger.error("%s", error)
+            raise Turned(
+                HTTPStatus.SERVICE_UNAVAILABLE, "nobody can be let in now: wattbus.log says why."
+            ) from None
         if who is None and scope["path"] not in OPEN_PATHS:
-            return HTTPStatus.UNAUTHORIZED, (
+            raise Turned(
+                HTTPStatus.UNAUTHORIZED,
                 "this door wants a token: as `Authorization: Bearer TOKEN`, as the password of HTTP basic "
                 "authentication (for the iop program: IOP_PASSWORD), or sign in at /login. `wattbus token new NAME` "
-                "makes one."
+                "makes one.",
             )
-        if not self._asked.take(f"{who.token_id if who else ''} {client}"):
-            return HTTPStatus.TOO_MANY_REQUESTS, "too many requests: wait a second, then go on more slowly."
-        if scope["method"] in CHANGES and _is_foreign(headers, host):
-            return HTTPStatus.FORBIDDEN, (
-                f"the page {headers.get('origin', '')} may change nothing here: use a page of this door."
+        if not self._asked.take(_named(who, client)):
+            raise Turned(
+                HTTPStatus.TOO_MANY_REQUESTS, "too many requests: wait a second, then go on more slowly."
             )
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._rules.largest_body_bytes:
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long()
-        if headers.get("content-encoding", "identity") != "identity":
-            return (
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "a body comes as it is here: send it without compression.",
-            )
-        scope.setdefault("state", {})["who"] = who
-        return None
+        return who
 
-    def _who(self, client: str, headers: dict[str, str]) -> Who | tuple[HTTPStatus, str] | None:
+    def _who(self, scope: Scope, client: str, headers: dict[str, str]) -> Who | None:
         """Return who asks; None: nobody that is known."""
+        access = self._rules.access
         shown = _token_in(headers.get("authorization", ""))
         if shown is not None:
-            if self._failed.left(client) < 1:
-                return HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens from this address: wait a minute."
-            token = self._rules.access.holder(shown)
-            if token is None:
-                self._failed.take(client)
-                return None
-            return Who(token.name, token.role, token.id)
-        cookie = _cookie(headers.get("cookie", ""))
-        session = self._rules.access.session(cookie) if cookie else None
+            token = access.holder(shown)
+            if token is not None and self._failures.right(client, token.id):
+                return Who(token.name, token.role, token.id)
+            if token is not None or not self._failures.wrong(client):
+                raise Turned(
+                    HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens from this address: wait a minute."
+                )
+            return None
+        session = access.session(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
         if session is not None:
-            return Who(session.token.name, session.token.role, session.token.id, session.csrf)
-        if self._rules.insecure_local and is_loopback(client) and "authorization" not in headers:
+            return Who(session.token.name, session.token.role, session.token.id, session.csrf, session)
+        if self._rules.insecure_local and "authorization" not in headers and is_loopback(client):
             return Who("this machine", Role.ADMIN)
         return None
 
-    def _is_here(self, host: str) -> bool:
-        name = _name_of(host)
-        return is_loopback(name) or name.lower() in self._rules.names
+    def _longest(self, who: Who | None) -> int:
+        may_send = who is not None and who.role.allows(Role.OPERATOR)
+        return (
+            self._rules.largest_body_bytes if may_send else min(_SMALL_BODY, self._rules.largest_body_bytes)
+        )
 
-    def _counted(self, receive: Receive) -> Receive:
-        """Read the body and stop where it becomes too long; its declared length need not be true."""
-        read = 0
-
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._rules.largest_body_bytes:
-                # FastAPI makes a 400 of every other exception while it reads a body.
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long())
-            return message
-
-        return counted
-
-    def _too_long(self) -> str:
-        return f"the body is longer than {self._rules.largest_body_bytes:,} bytes: send less."
-
-
-def is_loopback(name: str) -> bool:
-    """Tell whether an address or a name leads to this machine whatever a name server says."""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name.lower() in _HERE
-
-
-def _name_of(host: str) -> str:
-    """Return the name in a ``Host`` header, without its port."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, who: Who | None, client: str, declared: int
+    ) -> None:
+        """Let the application answer, so many requests and bytes at once."""
+        name, large = _named(who, client), declared if declared > 1024 * 1024 else 0
+        if self._in_hand[name] >= self._rules.in_hand:
+            raise Turned(
+                HTTPStatus.TOO_MANY_REQUESTS, "too many requests at once: let some of them end first."
+            )
+        if large and self._coming_bytes + large > max(_MOST_IN_HAND, self._rules.largest_body_bytes):
+            raise Turned(
+                HTTPStatus.SERVICE_UNAVAILABLE, "too many large bodies at once: send it again in a moment."
+            )
+        self._in_hand[name] += 1
+        self._coming_bytes += large
+        scope["state"] = {
+            **scope.get("state", {}),
+            "who": who,
+            "failures": self._failures,
+        }
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._coming_bytes -= large
+            self._in_hand[name] -= 1
+            if not self._in_hand[name]:
+                del self._in_hand[name]
 
 
-def _is_foreign(headers: dict[str, str], host: str) -> bool:
-    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-        return True
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != host
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers by their names in lower case; Turned where one that decides something comes twice."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name = raw_name.decode("latin-1").lower()
+        if name in headers and name in _ONCE:
+            raise Turned(HTTPStatus.BAD_REQUEST, f"the header {name} comes twice: send it once.")
+        headers[name] = raw_value.decode("latin-1")
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise Turned(
+            HTTPStatus.BAD_REQUEST,
+            "a body has a length or comes in chunks: send content-length or transfer-encoding.",
+        )
+    return headers
+
+
+def _declared(headers: dict[str, str], longest: int) -> int | None:
+    """Return the length that a body says it has; None where it says none. Turned: it is not taken."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Turned(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body comes as it is here: send it without compression."
+        )
+    if "transfer-encoding" in headers:
+        return None
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdecimal()):
+        raise Turned(HTTPStatus.BAD_REQUEST, "the content-length is no number.")
+    if len(length) > 18 or int(length) > longest:
+        raise Turned(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_long(longest).detail)
+    return int(length)
+
+
+def _named(who: Who | None, client: str) -> str:
+    return f"{who.token_id if who else ''} {client}"
 
 
 def _token_in(authorization: str) -> str | None:
@@ -225,18 +261,10 @@ def _token_in(authorization: str) -> str | None:
         return given.strip()
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(given, validate=True).partition(b":")[2].decode()
+            return base64.b64decode(given.strip(), validate=True).partition(b":")[2].decode()
         except (binascii.Error, UnicodeDecodeError):
             return ""
     return None
-
-
-def _cookie(header: str) -> str:
-    try:
-        found = SimpleCookie(header).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
 
 
 def _is_a_page(scope: Scope, headers: dict[str, str]) -> bool:
@@ -274,28 +302,19 @@ async def _to_sign_in(scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _answer(send: Send, path: str, status: HTTPStatus, sentence: str) -> None:
-    old = path.startswith(("/api/iop", "/api/wattbus"))  # their clients look for "error"
-    told = {"error": sentence} if old else problem(status, sentence, path)
+async def _answer(send: Send, scope: Scope, asked: dict[str, str], status: HTTPStatus, sentence: str) -> None:
+    path = scope["path"]
+    told, kind = error_body(path, status, sentence)
     body = json.dumps(told).encode()
-    kind = b"application/json" if old else b"application/problem+json"
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    old = path.startswith(("/api/iop", "/api/wattbus"))
     if status is HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", b'Basic realm="wattbus"' if old else b'Bearer realm="wattbus"'))
-    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        # A browser would keep a password that it has asked for, and show it with whatever it sends.
+        basic = old and "sec-fetch-mode" not in asked
+        headers.append(
+            (b"www-authenticate", b'Basic realm="wattbus"' if basic else b'Bearer realm="wattbus"')
+        )
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def problem(status: int, sentence: str, path: str, **more: object) -> dict[str, object]:
-    """Return an error in the form of RFC 9457."""
-    title = HTTPStatus(status).phrase
-    return {
-        "type": "about:blank",
-        "title": title,
-        "status": int(status),
-        "detail": sentence,
-        "instance": path,
-        **more,
-    }

@@ -13,9 +13,8 @@ from fastapi import Depends, Request
 
 from wattbus.access import Role
 from wattbus.errors import Refused
-from wattbus.web.guard import CHANGES, Who
-
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+from wattbus.web.guard import FORMS, Who
+from wattbus.web.origins import CHANGES
 
 
 class Forbidden(Refused):
@@ -36,9 +35,9 @@ class Needs:
             )
         if request.method in CHANGES and who.csrf is not None:
             given = request.headers.get("x-csrf-token", "")
-            if not given and request.headers.get("content-type", "").startswith(_FORMS):
+            if not given and request.headers.get("content-type", "").lower().startswith(FORMS):
                 given = str((await request.form()).get("csrf", ""))
-            if not hmac.compare_digest(given.encode(), who.csrf.encode()):
+            if not hmac.compare_digest(given.encode(errors="replace"), who.csrf.encode()):
                 raise Forbidden("the page is out of date: load it again, then repeat what you did.")
         return who
 

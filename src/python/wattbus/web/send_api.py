@@ -167,4 +167,6 @@ async def _watched(bus: Bus, message_id: int, seconds: float) -> Waiter:
     elif not waiter.done:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(answered.wait(), seconds)
+    if not waiter.done:
+        bus.forget(waiter)
     return waiter

@@ -18,12 +18,17 @@ from wattbus.errors import BadSettings
 from wattbus.home import Home
 from wattbus.runtime.director import Director
 from wattbus.web.app import make_app
+from wattbus.web.connections import Connection
 from wattbus.web.desk import Desk
-from wattbus.web.guard import Rules, is_loopback
+from wattbus.web.guard import Rules
+from wattbus.web.origins import is_loopback
 
 #: How long the requests in hand may take to end when the door closes; a waiting caller is told to call again.
 _GRACE_SECONDS = 5
 _BACKLOG = 256
+#: Under the 1,024 files that a process usually may open: the store needs some too.
+_MOST_CONNECTIONS = 512
+_IDLE_SECONDS = 5
 #: No name that anybody would come under.
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what may not be bound without a token
 
@@ -43,10 +48,14 @@ class HttpDoor:
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self.desk = Desk(director, config, rules.access)
-        app = make_app(self.desk, rules)
+        self.app = make_app(self.desk, rules)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                self.app,
+                http=Connection,
+                ws="none",
+                limit_concurrency=_MOST_CONNECTIONS,
+                timeout_keep_alive=_IDLE_SECONDS,
                 log_level="warning",
                 proxy_headers=False,
                 server_header=False,

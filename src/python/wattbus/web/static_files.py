@@ -8,7 +8,6 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-from wattbus import __version__
 from wattbus.access import Role
 from wattbus.web.drawing import STATIC
 from wattbus.web.guard import OPEN_PATHS
@@ -31,7 +30,7 @@ def router() -> APIRouter:
 
     @api.get("/healthz")
     def alive() -> dict[str, str]:
-        return {"status": "alive", "version": __version__}
+        return {"status": "alive"}
 
     @api.get("/static/{rest:path}", dependencies=[needs(Role.VIEWER)])
     def nothing(rest: str) -> None:

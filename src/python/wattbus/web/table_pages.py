@@ -84,18 +84,19 @@ def add(twins: Twins, desk: Desk) -> None:
         return Loaded(name, rows, f"{name}: {words.counted(rows, 'row')} loaded.")
 
     async def from_form(request: Request) -> Response:
-        try:
-            form = await request.form()
+        async with request.form() as form:
             given, name = form.get("file"), str(form.get("name", "")).strip()
-            if not isinstance(given, UploadFile) or not given.filename:
-                raise BadRequest("no file was chosen: choose a CSV file.")
-            if not name:
-                raise BadRequest("the table has no name: use letters, digits and _, as in iris.Review.")
-            with _aside(desk) as file:
-                await _keep(_blocks(given), file)
-                done = await run_in_threadpool(_told_apart, load, name, file, form.get("replace") == "yes")
-        except WattbusError as error:
-            return twins.back("/tables", str(error), wrong=True)
+            try:
+                if not isinstance(given, UploadFile) or not given.filename:
+                    raise BadRequest("no file was chosen: choose a CSV file.")
+                if not name:
+                    raise BadRequest("the table has no name: use letters, digits and _, as in iris.Review.")
+                with _aside(desk) as file:
+                    await _keep(_blocks(given), file)
+                    replace = form.get("replace") == "yes"
+                    done = await run_in_threadpool(_told_apart, load, name, file, replace)
+            except WattbusError as error:
+                return twins.back("/tables", str(error), wrong=True)
         return twins.back(f"/tables/{quote(done.table, safe='')}", done.sentence)
 
     async def from_body(request: Request, name: str, replace: bool = False) -> Response:

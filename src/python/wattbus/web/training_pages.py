@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -92,6 +92,7 @@ def add(twins: Twins, desk: Desk) -> None:
         """List the trainings, the newest first."""
         with desk.reading() as engine:
             runs = [] if engine is None else list_trainings(engine, limit=PAGE + 1, before_id=before)
+        runs = [_with_model(desk, run) for run in runs]
         return TrainingsView(runs[:PAGE], runs[PAGE - 1].id if len(runs) > PAGE else None, tuning_items(desk))
 
     def compare(ids: Annotated[list[str], Query(default_factory=list)]) -> CompareView:
@@ -103,7 +104,7 @@ def add(twins: Twins, desk: Desk) -> None:
     def training(message_id: int) -> TrainingView:
         """Show one training: progress and curves while it runs, then old beside new."""
         with desk.store() as engine:
-            run = get_trainings(engine, [message_id])[0]
+            run = _with_model(desk, get_trainings(engine, [message_id])[0])
             until = run.ended_us or int(time.time() * 1e6)
             power = PowerCurve() if run.started_us is None else power_curve(engine, run.started_us, until)
         return _view(desk, run, power, until)
@@ -181,6 +182,13 @@ def _trains(item: ItemConfig) -> bool:
     from wattbus.operations import TuningOperation
 
     return issubclass(item.component, TuningOperation)
+
+
+def _with_model(desk: Desk, run: TrainingRun) -> TrainingRun:
+    """Name the model of a training that has not ended, which only the settings of its item say."""
+    production = desk.production() if run.model is None and run.state in _OPEN else None
+    item = None if production is None else production.items.get(run.item)
+    return run if item is None else replace(run, model=model_of(item))
 
 
 def _numbers(ids: Sequence[str]) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Annotated, Any, get_type_hints
@@ -18,7 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from wattbus.access import Role
 from wattbus.errors import BadRequest, WattbusError
@@ -27,6 +28,15 @@ from wattbus.web.drawing import Drawing
 from wattbus.web.roles import Asking, needs
 
 API = "/api/v1"
+#: What every route of the API may answer in place of what was asked for; see :func:`wattbus.web.shapes.problem`.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "What was wrong, as problem+json (RFC 9457); `detail` is a sentence for people.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+#: A whole number that a column of a database holds; a larger one is refused before it gets there.
+_WHOLE = Field(ge=-(2**63), le=2**63 - 1)
 #: A parameter of a path: the id of a message or a session.
 MessageId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 #: A parameter of a query: where a page of a list begins.
@@ -73,10 +83,10 @@ class Twins:
         self.pages.add_api_route(path, page, methods=["GET"], dependencies=[needs(role)], name=template)
         self._add_json(api or path, function, "GET", signature, role, tag)
 
-    def json(
+    def read(
         self, path: str, function: Callable[..., Any], *, role: Role = Role.VIEWER, tag: str = "portal"
     ) -> None:
-        """Open a view that has no page of its own, at ``/api/v1`` + ``path``."""
+        """Open what only programs read, under ``/api/v1``: a view without a page."""
         self._add_json(path, function, "GET", _resolved(function), role, tag)
 
     def action(
@@ -91,6 +101,7 @@ class Twins:
         wrong: Callable[[Any], bool] = lambda _: False,
         api: str | None = None,
         method: str = "POST",
+        shows: str = "",
         again: tuple[str, Callable[..., Any]] | None = None,
     ) -> None:
         """Open an action for forms at ``path`` and for programs at ``/api/v1`` + ``api``.
@@ -98,8 +109,9 @@ class Twins:
         ``function`` takes a pydantic model as ``body`` (or nothing), path parameters by name, and the asker where it
         has a parameter ``who``. After a form the browser goes to ``then`` (by default where it was), and ``said``
         stands there as a sentence; both may be made of what the function returns, and ``wrong`` tells whether that is
-        bad news. ``again`` is a template and a function of the sentence, the fields and the path parameters, whose page
-        is shown where the form is wrong: so that what was typed is kept.
+        bad news. With ``shows``, a template, the answer is a page of what it returns: for what is seen once. ``again``
+        is a template and a function of the sentence, the fields and the path parameters, whose page is shown where the
+        form is wrong: so that what was typed is kept.
         """
         signature = _resolved(function)
         model = signature.parameters["body"].annotation if "body" in signature.parameters else None
@@ -124,14 +136,22 @@ class Twins:
                     if isinstance(error, ValidationError)
                     else str(error)
                 )
+                request.state.refused = (
+                    sentence  # a form goes back all the same: the audit tells the two apart
+                )
                 if again is None or not places:
                     return self.back(back, sentence, wrong=True)
                 view = await run_in_threadpool(again[1], sentence, fields, **places)
                 return self.draw(request, again[0], view, 422)
+            if shows:
+                return self.draw(request, shows, done)
             where = then(done) if callable(then) else then
             return self.back(where or back, said(done) if callable(said) else said, wrong=wrong(done))
 
-        self.pages.add_api_route(path, form, methods=["POST"], dependencies=[needs(role)], name=path)
+        summary = _summary(function)
+        self.pages.add_api_route(
+            path, form, methods=["POST"], dependencies=[needs(role)], name=path, summary=summary
+        )
         self._add_json(api or path, function, method, signature, role, tag)
 
     def _add_json(
@@ -162,11 +182,16 @@ class Twins:
             methods=[method],
             dependencies=[needs(role)],
             tags=[tag],
+            responses=PROBLEMS,
             name=function.__name__,
-            operation_id=f"{method.lower()}{path}".replace("/", "_").replace("{", "").replace("}", ""),
+            operation_id=re.sub(r":\w+|[{}]", "", f"{method.lower()}{path}").replace("/", "_"),
             response_model=shape if typed else None,
-            summary=(function.__doc__ or function.__name__).strip().splitlines()[0],
+            summary=_summary(function),
         )
+
+    def share(self, **functions: Any) -> None:
+        """Give the templates functions of a part under these names."""
+        self._drawing.share(**functions)
 
     # -- answers ------------------------------------------------------------------------------------------------
 
@@ -175,7 +200,7 @@ class Twins:
     ) -> HTMLResponse:
         """Return a page."""
         said = request.cookies.get(_SAID)
-        told = json.loads(unquote(said)) if said else None
+        told = _told(said) if said else None
         answer = HTMLResponse(self._drawing.page(request, template, view, told, **more), status)
         if said:
             answer.delete_cookie(_SAID)
@@ -189,6 +214,17 @@ class Twins:
             told = quote(json.dumps({"text": sentence[:1500], "wrong": wrong}), safe="")
             answer.set_cookie(_SAID, told, max_age=60, httponly=True, samesite="strict")
         return answer
+
+
+def _told(cookie: str) -> dict[str, Any] | None:
+    """Return the sentence of the action before; a cookie may come from elsewhere on this machine, and hold anything."""
+    try:
+        read = json.loads(unquote(cookie))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(read, dict) or not isinstance(read.get("text"), str):
+        return None
+    return {"text": read["text"], "wrong": bool(read.get("wrong"))}
 
 
 def plain(value: Any) -> Any:
@@ -229,9 +265,16 @@ async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
     return fields
 
 
+def _summary(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or function.__name__).strip().splitlines()[0]
+
+
 def local_path(address: str) -> str:
     """Return a path of this door out of an address that a client names; never another host's."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
     path = "/" + parts.path.lstrip("/\\")
     return path + (f"?{parts.query}" if parts.query else "")
 
@@ -241,10 +284,15 @@ def _resolved(function: Callable[..., Any]) -> inspect.Signature:
     hints = get_type_hints(function, include_extras=True)
     signature = inspect.signature(function)
     parameters = [
-        parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
+        parameter.replace(annotation=_bounded(hints.get(parameter.name, parameter.annotation)))
         for parameter in signature.parameters.values()
     ]
     return signature.replace(parameters=parameters, return_annotation=hints.get("return", Any))
+
+
+def _bounded(annotation: Any) -> Any:
+    """Return the annotation of a parameter with the bounds of 64 bits, where it is a whole number."""
+    return Annotated[annotation, _WHOLE] if annotation in (int, int | None) else annotation
 
 
 def _keyword_only(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:

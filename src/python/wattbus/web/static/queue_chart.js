@@ -23,7 +23,10 @@ for (const place of document.querySelectorAll("[data-history]")) {
         { label: "in hand", stroke: shade("--warn"), dash: [5, 4], width: 1.5 },
       ];
       const whole = (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en") : ""));
-      const time = (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("sv-SE", { hour: "2-digit", minute: "2-digit" }));
+      const time = (_, ticks) => {
+        const close = ticks.length > 1 && ticks[1] - ticks[0] < 60;
+        return ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("sv-SE").slice(0, close ? 8 : 5));
+      };
       const scales = { y: { range: (_, low, high) => [0, Math.max(4, high * 1.1)] } };
       chart = new uPlot({ ...size(), scales, series, axes: [{ ...axis(), values: time }, { ...axis(), values: whole }] }, columns(told), place);
     }
