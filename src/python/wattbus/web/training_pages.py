@@ -113,7 +113,7 @@ def add(twins: Twins, desk: Desk) -> None:
         """Cancel a training: one that waits is taken out of its queue, one that runs is ended."""
         running = desk.current()
         run = get_trainings(running.store.engine, [message_id])[0]
-        acted = running.actions.abort([run.id], By("the portal", f"cancelled by {who.name}"))
+        acted = running.actions.abort([run.id], By(f"{who.name} in the portal"))
         if acted.refused:
             raise BadRequest(f"training {run.id} was not cancelled: {acted.refused[0].why}")
         ending = (
