@@ -293,7 +293,7 @@ def test_a_message_in_hand_that_can_be_cancelled_is_told_to_stop(tmp_path: Path)
         Gate.opened.set()
 
     assert acted == Acted("abort", cancelling=(one,))
-    assert told == ["by Test: a reason"]
+    assert told == ["Test: a reason"]
 
 
 # -- resend, edit, replay ----------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ class OpenDoor:
     token: str | None = None
     config: Any = None
     app: Any = None
+    desk: Any = None
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Asked:
         """Ask; a header is given with underscores for its hyphens. An empty ``authorization`` shows no token."""
@@ -56,7 +57,9 @@ class OpenDoor:
             content = answer.read()
         found = {name.lower(): value for name, value in answer.getheaders()}
         told = (
-            json.loads(content) if content and "json" in found.get("content-type", "") else content.decode()
+            json.loads(content)
+            if content and found.get("content-type", "").endswith("json")
+            else content.decode(errors="replace")
         )
         return Asked(answer.status, told if content else None, found)
 
@@ -124,7 +127,7 @@ def open_door(
     try:
         if start:
             director.start_production()
-        yield OpenDoor(door.url, director, token, made, door.app)
+        yield OpenDoor(door.url, director, token, made, door.app, door.desk)
     finally:
         door.close()
         director.close()

@@ -158,6 +158,18 @@ def test_a_queue_stays_in_sight_when_the_production_is_stopped(tmp_path: Path) -
     assert change.status == 409
 
 
+def test_a_queue_whose_item_has_a_slash_in_its_name_is_found(tmp_path: Path) -> None:
+    prod = echo_production()
+    prod.operation("Orders/New", Gate)
+    with open_door(tmp_path, prod) as ask:
+        page = ask.page("/queues/Orders/New")
+        history = ask("GET", "/api/v1/queues/Orders/New/history")
+
+    assert page.status == 200
+    assert "Queue of Orders/New" in page.said
+    assert history.said["queue"] == "Orders/New"
+
+
 def test_names_from_outside_are_inert_in_the_page(tmp_path: Path) -> None:
     with open_door(tmp_path, echo_production()) as ask:
         page = ask.page("/queues/%3Cscript%3Ealert(1)%3C%2Fscript%3E")

@@ -137,7 +137,7 @@ def test_a_key_that_was_used_before_is_the_same_message(ask: OpenDoor) -> None:
     answers = [ask("GET", f"/api/wattbus/answers/{id}?wait_seconds=20").said for id in [*ids, *ids]]
 
     assert len(ids) == 1
-    assert other.status == 400
+    assert other.status == 422
     assert answers[0]["body"] == '{"text":"x","times":1}'
     assert answers[0] == answers[1]
 

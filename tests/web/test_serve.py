@@ -42,3 +42,10 @@ def test_a_closed_door_answers_nobody_and_its_port_is_free_again(tmp_path: Path)
         ask("GET", "/api/iop/version")
     with closing(socket.create_server(("127.0.0.1", port))):
         pass
+
+
+def test_small_answers_on_a_kept_connection_are_sent_at_once(tmp_path: Path) -> None:
+    door = HttpDoor(Director(echo_production(), home=tmp_path), read_config(home=tmp_path, port=0))
+    with closing(door):
+        # asyncio sets TCP_NODELAY on connections of a socket that names TCP, and not where it says "any".
+        assert door._socket.proto == socket.IPPROTO_TCP

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
+import sqlalchemy as sa
 from doors import Asked, OpenDoor, open_door
 from trainings import HOSTILE, prepared, production
 
@@ -251,3 +252,37 @@ def _told(answer: Asked) -> str:
 
 def _left(home: Path) -> list[str]:
     return [path.name for path in home.iterdir() if path.name.startswith(".load-")]
+
+
+def test_tables_of_postgresql_are_shown_whatever_the_types_of_their_columns(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    url = postgres_url.replace("postgresql://", "postgresql+psycopg://", 1)
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE TABLE odd (id serial PRIMARY KEY, facts json, raw bytea, label integer, text text)"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO odd (facts, raw, label, text) "
+                "SELECT '{}', '\\x00ff', n % 2, 'text ' || n FROM generate_series(1, 20) n"
+            )
+        )
+    engine.dispose()
+
+    with open_door(tmp_path, echo_production(), start=False, tables_url=url) as ask:
+        listed = ask("GET", "/api/v1/tables")
+        answer = ask("GET", "/api/v1/tables/odd")
+        assert answer.status == 200, answer.said
+        look = answer.said["look"]
+        numbers = ask("GET", "/api/v1/tables/odd?text=label")
+
+    assert listed.status == 200
+    assert "odd" in [table["name"].rpartition(".")[2] for table in listed.said["tables"]]
+    assert (look["labels"]["column"], look["lengths"]["column"]) == ("label", "text")
+    assert [one["rows"] for one in look["labels"]["counts"]] == [10, 10]
+    assert look["rows"][0][2]["text"] == "2 bytes"
+    assert numbers.said["look"]["lengths"]["most"] == 1

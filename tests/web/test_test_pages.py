@@ -56,6 +56,19 @@ def test_an_item_has_a_form_of_its_type_and_the_answer_stands_beside_it(tmp_path
     assert 'name="field.times" value="2"' in answered.said
 
 
+def test_an_address_fills_the_form_or_says_that_it_cannot(tmp_path: Path) -> None:
+    with open_door(tmp_path, production()) as ask:
+        filled = ask.page("/test?item=Echo&type=Text&body=%7B%22text%22%3A%22a%3Cb%22%2C%22times%22%3A3%7D")
+        wrong = [
+            ask.page(f"/test?item=Echo&type=Text&body={body}") for body in ("%7B", "[1]", "3", "[" * 15_000)
+        ]
+
+    assert 'name="field.times" value="3"' in filled.said
+    assert "a&lt;b" in filled.said
+    assert [page.status for page in wrong] == [400] * 4
+    assert "is no JSON object" in wrong[0].said
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence", "kept"),
     [
@@ -145,7 +158,7 @@ def test_where_nothing_runs_the_page_leads_to_the_start_button(tmp_path: Path) -
 def test_a_viewer_sees_the_page_and_cannot_send(tmp_path: Path) -> None:
     with open_door(tmp_path, production()) as ask:
         viewer = ask.as_role(Role.VIEWER)
-        page = viewer.page("/test?item=Echo")
+        page = viewer.page("/test?item=Echo&type=Text")
         sent = viewer.form("/test", {"item": "Echo", "type": "Text", "text": "{}"})
 
     assert "takes the token of an operator" in page.said

@@ -218,15 +218,8 @@ def test_the_power_of_a_span_is_the_mean_of_its_readings(tmp_path: Path) -> None
         with engine.begin() as connection:
             connection.execute(
                 energy_intervals.insert(),
-                [
-                    {
-                        "instance": "x", "started_at_us": 1_000_000 * second, "duration_seconds": 1.0,
-                        "total_joules": float(second), "operations_joules": 0.5, "idle_joules": 0.0,
-                        "others_joules": 0.0, "overhead_joules": 0.0, "tier": "modelled", "method": "a test",
-                    }
-                    for second in range(1000)
-                ],
-            )  # fmt: skip
+                [_reading(second) for second in range(1000)],
+            )
         whole = power_curve(engine, 0, 1_000_000_000, most=10)
         part = power_curve(engine, 500_000_000, 510_000_000)
         none = power_curve(engine, 5_000_000_000, 6_000_000_000)
@@ -275,6 +268,15 @@ def test_a_production_that_has_never_trained_says_what_to_do_next(tmp_path: Path
     assert "There is no table yet" in tables.said
 
 
+def _reading(second: int) -> dict[str, object]:
+    """Return a reading of the meter: as many watts as seconds have gone."""
+    return {
+        "instance": "x", "started_at_us": 1_000_000 * second, "duration_seconds": 1.0, "total_joules": float(second),
+        "operations_joules": 0.5, "idle_joules": 0.0, "others_joules": 0.0, "overhead_joules": 0.0, "tier": "modelled",
+        "method": "a test",
+    }  # fmt: skip
+
+
 def _seen(ask: OpenDoor, number: int) -> dict[str, object]:
     said: dict[str, object] = ask("GET", f"/api/v1/trainings/{number}").said
     return said
@@ -283,3 +285,20 @@ def _seen(ask: OpenDoor, number: int) -> dict[str, object]:
 def _messages(ask: OpenDoor) -> list[object]:
     with ask.director.current().store.engine.connect() as connection:
         return list(connection.execute(messages.select()))
+
+
+def test_the_trainings_and_the_power_are_read_from_postgresql_as_well(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    prepared(tmp_path)
+    with open_door(tmp_path, production(), store_url=postgres_url) as ask:
+        engine = ask.director.current().store.engine
+        with engine.begin() as connection:
+            connection.execute(energy_intervals.insert(), [_reading(second) for second in range(100)])
+        number = trained(ask, table="none")
+        said = ask("GET", "/api/v1/trainings").said["runs"]
+        power = power_curve(engine, 0, 100_000_000, most=10)
+
+    assert [(run["id"], run["state"]) for run in said] == [(number, "Error")]
+    assert "none" in said[0]["error"]
+    assert [point.machine_watts for point in power.points[:2]] == [4.5, 14.5]

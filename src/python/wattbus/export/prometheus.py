@@ -60,18 +60,18 @@ class _Figures(Collector):
 def _of_messages(running: RunningProduction) -> Iterator[Metric]:
     tally = running.bus.tally
     requests = _counter("requests", "Requests that came to their end, since the start.", ("item", "status"))
-    for (item, status), count in dict(tally.requests).items():
+    for (item, status), count in tally.requests().items():
         requests.add_metric([item, status], count)
     yield requests
     attempts = _counter("attempts", "Attempts that ended, since the start.", ("item", "outcome"))
-    for (item, outcome), count in dict(tally.attempts).items():
+    for (item, outcome), count in tally.attempts().items():
         attempts.add_metric([item, outcome], count)
     yield attempts
-    yield _histogram("attempt_seconds", "How long attempts took.", dict(tally.durations))
+    yield _histogram("attempt_seconds", "How long attempts took.", tally.durations())
     yield _histogram(
         "wait_seconds",
         "How long messages waited from their acceptance to their first attempt.",
-        dict(tally.waits),
+        tally.waits(),
     )
     alerts = _counter("alerts", "Alerts raised, since the start.", ("item",))
     for item, count in dict(running.bus.alerts).items():

@@ -80,6 +80,8 @@ def read_curve(run_folder: Path) -> list[CurvePoint]:
 
 def keep_only_the_curve(run_folder: Path) -> None:
     """Take everything else out of a run folder; the folder itself as well, where there is no curve in it."""
+    if run_folder.is_symlink() or not run_folder.is_dir():
+        return
     for path in run_folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -94,12 +94,7 @@ class TableLook:
 
 def list_tables(tables: TrainingTables) -> list[TableLine]:
     """Return the tables with their columns; rows are counted to a hundred thousand."""
-    found = []
-    for name in tables.names():
-        table, _ = tables.resolve(name, [])
-        with tables.reading() as connection:
-            found.append(_line(connection, name, table))
-    return found
+    return [_line(connection, name, table) for connection, name, table in tables.every()]
 
 
 def look_at(
@@ -151,6 +146,12 @@ def _is_text(column: sa.Column[Any]) -> bool:
     return isinstance(column.type, sa.types.String)
 
 
+def _may_be_label(column: sa.Column[Any]) -> bool:
+    """Tell whether a column may hold labels: its values can be counted by kind, and do not number the rows."""
+    kinds = (sa.types.String, sa.types.Integer, sa.types.Numeric, sa.types.Boolean)
+    return isinstance(column.type, kinds) and not column.primary_key
+
+
 def _some(table: sa.Table, rows: int, **columns: sa.ColumnElement[Any]) -> sa.Subquery:
     picked = [column.label(name) for name, column in columns.items()]
     return sa.select(*picked).select_from(table).limit(rows).subquery()
@@ -170,7 +171,7 @@ def _label_column(
     connection: sa.Connection, table: sa.Table, texts: sa.Column[Any] | None
 ) -> sa.Column[Any] | None:
     """Return the first column beside the texts that has few different values, and more than one."""
-    able = [column for column in table.columns if column is not texts and not column.primary_key]
+    able = [column for column in table.columns if column is not texts and _may_be_label(column)]
     for column in able:
         some = _some(table, 1000, value=column)
         rows, different = connection.execute(
@@ -199,7 +200,7 @@ def _labels(connection: sa.Connection, table: sa.Table, column: sa.Column[Any], 
 
 
 def _lengths(connection: sa.Connection, table: sa.Table, column: sa.Column[Any], line: TableLine) -> Lengths:
-    some = _some(table, MEASURED, value=column)
+    some = _some(table, MEASURED, value=sa.cast(column, sa.Text))
     looked_at = min(line.rows, MEASURED)
     found = sorted(
         int(length)

@@ -71,6 +71,14 @@ class TrainingTables:
         with self._reading() as connection:
             return tuple(sorted(self._catalogue(connection)))
 
+    def every(self) -> Iterator[tuple[sa.Connection, str, sa.Table]]:
+        """Go through the tables by name, each with a connection that only reads, to ask something of it."""
+        if self._missing_file():
+            return
+        with self._reading() as connection:
+            for name, (schema, bare) in sorted(self._catalogue(connection).items()):
+                yield connection, name, _reflected(connection, schema, bare)
+
     def describe(self, table: str) -> TableFacts:
         """Return the columns of ``table``, their types and how many rows there are."""
         with self._reading() as connection:
@@ -178,7 +186,7 @@ class TrainingTables:
         if shown is None:
             raise UnknownName("table", table, catalogue, "" if catalogue else LOAD_HINT)
         schema_name, name = catalogue[shown]
-        return sa.Table(name, sa.MetaData(), schema=schema_name, autoload_with=connection, resolve_fks=False)
+        return _reflected(connection, schema_name, name)
 
     # connections
 
@@ -305,6 +313,10 @@ def _column(table: sa.Table, name: object) -> sa.Column[Any]:
             "column", name, [column.name for column in table.columns], f"Table: {_shown(table)}."
         )
     return table.columns[found]
+
+
+def _reflected(connection: sa.Connection, schema: str | None, name: str) -> sa.Table:
+    return sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
 
 
 def _shown(table: sa.Table) -> str:

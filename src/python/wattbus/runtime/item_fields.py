@@ -14,7 +14,7 @@ import iop
 
 from wattbus.errors import BadRequest, BadSettings, UnknownName, unknown_name_sentence
 from wattbus.runtime import definition
-from wattbus.runtime.forms import FREE_TEXT
+from wattbus.runtime.forms import FREE_TEXT, free_lines
 from wattbus.runtime.production import ItemConfig, ProductionConfig, truth
 from wattbus.runtime.retry import ReplyCodeActions
 from wattbus.runtime.schedule import Schedule
@@ -47,6 +47,7 @@ class SettingField:
     declared: str | None = None  # what settings.py says; None: nothing
     changed: bool = False  # it is not as settings.py says
     choices: tuple[str, ...] = ()  # of a target: the items that there are
+    free: str = ""  # what a line of %settings gives, where the setting itself has no value
 
 
 #: Of the item itself and of its host: name, kind, category, default, what it is for, and for which kinds of items.
@@ -84,14 +85,17 @@ def fields_of(
     """Return the settings of an item: ``now`` is the production with its changes, ``declared`` settings.py alone."""
     item = now.item(name)
     values, base = definition.flat(now.definition), definition.flat(declared.definition)
+    lines = free_lines(values.get((name, f"Host.{FREE_TEXT}")))
     found = []
     for row in _rows(item, values):
+        line = lines.get(row.name, "") if row.key == f"Host.{row.name}" else ""
         value, said = values.get((name, row.key)) or None, base.get((name, row.key)) or None
         found.append(
             SettingField(
                 row.name, row.key, row.kind, row.category, row.default, row.description, row.required,
                 _shown(row, value, redact), _shown(row, said, redact), value != said and name in declared.items,
                 tuple(_targets(now, name)) if row.kind in (ITEM, ITEMS) else (),
+                "" if value or not line else _masked(row.name, line, redact),
             )
         )  # fmt: skip
     return found
@@ -114,9 +118,10 @@ def checked(
             raise UnknownName(f"setting of {name}", setting, rows)
         before = values.get((name, row.key), "")
         text = None if value is None else definition.text(value)
-        wanted[row.key] = (
-            None if text is None else _read(now, name, row, _unmasked(row, text, before, redact))
-        )
+        if text is not None:
+            text = _read(now, name, row, _unmasked(row, text, before, redact))
+            text = before if _is_same(row, text, before) else text
+        wanted[row.key] = text
     return wanted
 
 
@@ -188,7 +193,7 @@ def _read(now: ProductionConfig, item: str, row: SettingField, text: str) -> str
     """Return a text as it is stored, once it is what the setting takes."""
     where = f"setting {row.name!r} of item {item!r}"
     text = text.replace("\r\n", "\n")
-    if row.kind != TEXT:
+    if row.kind not in (TEXT, STRING):
         text = text.strip()
     if len(text) > _LONGEST or any(ord(char) < 32 and char not in "\n\t" for char in text):
         raise BadRequest(

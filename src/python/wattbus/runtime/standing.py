@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wattbus.runtime import definition
+from wattbus.runtime.item_fields import redacted
 from wattbus.runtime.production import ItemConfig, ProductionConfig
 from wattbus.runtime.worker import Pool
+from wattbus.secrets import Vault
 
 NEEDS_IRIS = "Needs IRIS"
 DISABLED = "Disabled"
+_NO_SECRETS = Vault(None)  # masks what has the shape of a token
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,12 @@ def _differences(item: ItemConfig, base: ItemConfig | None) -> list[str]:
 
 
 def _difference(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
-    return f"{name} {now.get(name, 'taken away')} (changed; settings.py says {before.get(name, 'nothing')})"
+    is_now = _shown(name, now[name]) if name in now else "taken away"
+    return f"{name} {is_now} (changed; settings.py says {_shown(name, before[name]) if name in before else 'nothing'})"
+
+
+def _shown(name: str, value: Any) -> str:
+    return redacted(f"Host.{name}", definition.text(value), _NO_SECRETS.redact)
 
 
 def _on(enabled: bool) -> str:

@@ -19,7 +19,10 @@ from wattbus.store.units import Ending
 #: Upper bounds, in seconds, of the buckets that times are counted in; the last one has none.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: What a request has become once its handling is over for good.
-_BECAME = {Ending.COMPLETED: "Completed", Ending.ERROR: "Error", Ending.SUSPENDED: "Suspended"}
+_BECAME = {"completed": "Completed", "error": "Error", "suspended": "Suspended"}
+#: Outcomes after which an item has finished with a message.
+_DONE = ("completed", "error", "deferred", "suspended")
+_PENDING = EnergyStatus.PENDING
 
 
 class Times:
@@ -62,15 +65,22 @@ class Joules:
     unknown: int = 0
 
 
+class _Item:
+    """What has ended in one item."""
+
+    __slots__ = ("attempts", "durations", "requests", "waits")
+
+    def __init__(self) -> None:
+        self.attempts: dict[str, int] = {}
+        self.requests: dict[str, int] = {}
+        self.durations, self.waits = Times(), Times()
+
+
 class Tally:
     """The counters of one production, from its start."""
 
     def __init__(self) -> None:
-        #: Attempts by item and outcome, requests at their end by item and status.
-        self.attempts: Counter[tuple[str, str]] = Counter()
-        self.requests: Counter[tuple[str, str]] = Counter()
-        self.durations: dict[str, Times] = {}
-        self.waits: dict[str, Times] = {}
+        self._items: dict[str, _Item] = {}
         self._energy_lock = threading.Lock()  # the ledger settles in a thread of its own
         self._joules: dict[EnergyOf, Joules] = {}
         self._buckets: Counter[tuple[str, str]] = Counter()
@@ -78,20 +88,55 @@ class Tally:
     def ended(
         self, claimed: Claimed, request: Header, outcome: Ending, became: Ending, seconds: float
     ) -> None:
-        """Count the end of an attempt; called by the writer of the store, one at a time."""
-        item = claimed.header.target_item
-        self.attempts[item, outcome.value] += 1
-        if item not in self.durations:
-            self.durations[item], self.waits[item] = Times(), Times()
-        self.durations[item].add(seconds)
+        """Count the end of an attempt; called by the writer of the store, one at a time, for every message."""
+        header = claimed.header
+        item = self._items.get(header.target_item) or self._new(header.target_item)
+        word = outcome._value_  # neither the property nor the hash of an enum, which are slow
+        item.attempts[word] = item.attempts.get(word, 0) + 1
+        item.durations.add(seconds)
         if claimed.attempt == 1:
-            self.waits[item].add(max(0, claimed.started_us - claimed.header.time_created_us) / 1e6)
-        if became in _BECAME:
-            self.requests[request.target_item, _BECAME[became]] += 1
+            item.waits.add(max(0, claimed.started_us - header.time_created_us) / 1e6)
+        status = _BECAME.get(became._value_)
+        if status is not None:
+            asked = item if request is header else self._items.get(request.target_item)
+            asked = asked or self._new(request.target_item)
+            asked.requests[status] = asked.requests.get(status, 0) + 1
+
+    def _new(self, name: str) -> _Item:
+        item = self._items[name] = _Item()
+        return item
+
+    def attempts(self) -> dict[tuple[str, str], int]:
+        """Return how many attempts have ended, by item and outcome."""
+        return {
+            (name, word): count for name, item in self._all() for word, count in dict(item.attempts).items()
+        }
+
+    def requests(self) -> dict[tuple[str, str], int]:
+        """Return how many requests came to their end, by item and status."""
+        return {
+            (name, word): count for name, item in self._all() for word, count in dict(item.requests).items()
+        }
+
+    def durations(self) -> dict[str, Times]:
+        """Return how long attempts took, by item."""
+        return {name: item.durations for name, item in self._all()}
+
+    def waits(self) -> dict[str, Times]:
+        """Return how long messages waited for their first attempt, by item."""
+        return {name: item.waits for name, item in self._all()}
+
+    def _all(self) -> list[tuple[str, _Item]]:
+        return list(dict(self._items).items())
+
+    def done(self, item: str) -> int:
+        """Return how many messages an item has finished with; one that it puts back, or retries, is not."""
+        own = self._items.get(item)
+        return 0 if own is None else sum(own.attempts.get(word, 0) for word in _DONE)
 
     def settled(self, records: list[EnergyRecord], interval: IntervalRecord | None = None) -> None:
         """Add energies that are final, and a reading of the machine."""
-        final = [record for record in records if record.status is not EnergyStatus.PENDING]
+        final = [record for record in records if record.status is not _PENDING]
         if not final and interval is None:
             return
         with self._energy_lock:
@@ -114,10 +159,3 @@ class Tally:
         """Return what the machine used, by bucket and tier."""
         with self._energy_lock:
             return dict(self._buckets)
-
-    def done(self, item: str) -> int:
-        """Return how many messages an item has finished with; one that it puts back, or retries, is not."""
-        return sum(self.attempts[item, ending.value] for ending in _DONE)
-
-
-_DONE = (Ending.COMPLETED, Ending.ERROR, Ending.DEFERRED, Ending.SUSPENDED)

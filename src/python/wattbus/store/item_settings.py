@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, inspect, select
 
 from wattbus.clock import SYSTEM
 from wattbus.errors import NotRunning
@@ -141,5 +141,9 @@ def looked_at(home: Home, url: str | None) -> Iterator[Engine | None]:
     except NotRunning:
         yield None
         return
-    yield engine
-    engine.dispose()
+    try:
+        # A database is there before its tables are: the first start makes them.
+        there = engine.dialect.name == "sqlite" or inspect(engine).has_table(settings.name)
+        yield engine if there else None
+    finally:
+        engine.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine, func, select
 
 from wattbus.store.tables import energy_intervals
 
@@ -32,10 +32,8 @@ def power_curve(engine: Engine, since_us: int, until_us: int, *, most: int = 240
     """Return the power between two times in at most ``most`` points, each the mean of the readings that fall in it."""
     width = max(1, (until_us - since_us) // most)
     place = (_ONE.started_at_us - since_us) // width
+    inside = (_ONE.started_at_us >= since_us, _ONE.started_at_us < until_us)
     with engine.connect() as connection:
-        first = _first_since(connection, since_us)
-        inside = (_ONE.id >= first, _ONE.started_at_us >= since_us, _ONE.started_at_us < until_us)
-        last = _first_since(connection, until_us)
         rows = connection.execute(
             select(
                 func.min(_ONE.started_at_us),
@@ -43,31 +41,12 @@ def power_curve(engine: Engine, since_us: int, until_us: int, *, most: int = 240
                 func.sum(_ONE.operations_joules),
                 func.sum(_ONE.duration_seconds),
             )
-            .where(*inside, _ONE.id <= last)
+            .where(*inside)
             .group_by(place)
             .order_by(func.min(_ONE.started_at_us))
         ).all()
-        tiers = (
-            connection.execute(select(_ONE.tier).where(*inside, _ONE.id <= last).distinct()).scalars().all()
-        )
+        tiers = connection.execute(select(_ONE.tier).where(*inside).distinct()).scalars().all()
     return PowerCurve(
         [PowerPoint(at, total / spent, operations / spent) for at, total, operations, spent in rows if spent],
         sorted(tiers),
     )
-
-
-def _first_since(connection: Connection, time_us: int) -> int:
-    """Return the id of the first reading since a time: they are written in the order of time, and no index has it."""
-    low, high = connection.execute(select(func.min(_ONE.id), func.max(_ONE.id))).one()
-    if low is None:
-        return 0
-    while low <= high:
-        middle = (low + high) // 2
-        found = connection.execute(
-            select(_ONE.id, _ONE.started_at_us).where(_ONE.id >= middle).order_by(_ONE.id).limit(1)
-        ).one()
-        if found.started_at_us < time_us:
-            low = found.id + 1
-        else:
-            high = middle - 1
-    return int(low)

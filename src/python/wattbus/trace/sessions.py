@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, func, select
+from sqlalchemy import Connection, Engine, Select, case, func, select
 
 from wattbus.clock import SYSTEM
 from wattbus.energy.record import EnergyStatus, Scope
@@ -31,7 +31,7 @@ class SessionLine:
     first_class: str
     items: list[str]
     messages: int
-    more: bool  # there are more messages than were looked at
+    more: bool  # of so many only the first were looked at; all but the number of messages is theirs
     open_messages: int
     errors: int
     duration_seconds: float | None  # None: it goes on
@@ -71,7 +71,7 @@ def list_sessions(
 ) -> SessionPage:
     """Return the newest sessions older than ``before``, or the next ones newer than ``after``."""
     limit = min(max(1, limit), MOST_LINES)
-    query = select(_ONE.session_id).group_by(_ONE.session_id).limit(limit + 1)
+    query = select(_ONE.session_id, func.count()).group_by(_ONE.session_id).limit(limit + 1)
     if after is not None:
         query = query.where(_ONE.session_id > after).order_by(_ONE.session_id)
     else:
@@ -79,9 +79,10 @@ def list_sessions(
         if before is not None:
             query = query.where(_ONE.session_id < before)
     with engine.connect() as connection:
-        ids = list(connection.execute(query).scalars())
-        more, ids = len(ids) > limit, sorted(ids[:limit], reverse=True)
-        lines = [_line(connection, one) for one in ids]
+        found = [(int(session), int(count)) for session, count in connection.execute(query)]
+        more, sizes = len(found) > limit, dict(sorted(found[:limit], reverse=True))
+        ids = list(sizes)
+        lines = _lines(connection, sizes)
     if after is not None:
         return SessionPage(lines, ids[-1] if ids else after + 1, ids[0] if more else None)
     newer = None if before is None else ids[0] if ids else before - 1
@@ -121,40 +122,47 @@ def progress(engine: Engine, session: int) -> Progress:
     return Progress(step, count, still_open, lines, not still_open and not waits)
 
 
-def _line(connection: Connection, session: int) -> SessionLine:
-    heads: Sequence[Any] = connection.execute(
-        select(
-            _ONE.id, _ONE.source_item, _ONE.target_item, _ONE.body_class, _ONE.status, _ONE.is_error, _ONE.attempts,
-            _ONE.time_created_us, _ONE.time_processed_us,
-        )
-        .where(_ONE.session_id == session)
-        .order_by(_ONE.id)
-        .limit(LOOKED_AT + 1)
-    ).all()  # fmt: skip
-    more, heads = len(heads) > LOOKED_AT, heads[:LOOKED_AT]
-    items = dict.fromkeys(name for head in heads for name in (head.source_item, head.target_item))
-    still_open = sum(head.status in _OPEN for head in heads)
-    started = min(head.time_created_us for head in heads)
-    ended = max(head.time_processed_us or head.time_created_us for head in heads)
-    return SessionLine(
-        id=session,
-        started_us=started,
-        first_class=heads[0].body_class,
-        items=list(items),
-        messages=len(heads),
-        more=more,
-        open_messages=still_open,
-        errors=sum(bool(head.is_error) for head in heads),
-        duration_seconds=None if still_open or more else max(0, ended - started) / 1e6,
-        energy=_energy(connection, session, heads),
+def _lines(connection: Connection, sizes: dict[int, int]) -> list[SessionLine]:
+    """Read the short sessions together, and of each long one its beginning."""
+    short = [session for session, count in sizes.items() if count <= LOOKED_AT]
+    groups = [short] if short else []
+    groups += [[session] for session, count in sizes.items() if count > LOOKED_AT]
+    heads: dict[int, list[Any]] = {}
+    used: dict[int, list[Any]] = {}
+    for group in groups:
+        most = None if group is short else LOOKED_AT
+        for head in connection.execute(_heads(group, most)):
+            heads.setdefault(head.session_id, []).append(head)
+        last = max((heads[session][-1].id for session in group if session in heads), default=0)
+        for row in connection.execute(_used(group, last)):
+            used.setdefault(row.session_id, []).append(row[1:])
+    return [
+        _line(session, count, heads[session], used.get(session, []))
+        for session, count in sizes.items()
+        if session in heads  # a purge may have come between
+    ]
+
+
+def _heads(group: Sequence[int], most: int | None) -> Select[Any]:
+    names = (
+        "session_id", "id", "source_item", "target_item", "body_class", "status", "is_error", "attempts",
+        "time_created_us", "time_processed_us",
+    )  # fmt: skip
+    return (
+        select(*(_ONE[name] for name in names))
+        .where(_ONE.session_id.in_(group))
+        .order_by(_ONE.session_id, _ONE.id)
+        .limit(most)
     )
 
 
-def _energy(connection: Connection, session: int, heads: Sequence[Any]) -> Totals:
+def _used(group: Sequence[int], last: int) -> Select[Any]:
+    """Ask for the sums of energy by session, scope and tier, up to a message."""
     pending = energy.c.status == EnergyStatus.PENDING.value
     known = case((~pending, energy.c.energy_joules))
-    rows = connection.execute(
+    return (
         select(
+            _ONE.session_id,
             energy.c.scope,
             energy.c.tier,
             func.count(),
@@ -166,11 +174,33 @@ def _energy(connection: Connection, session: int, heads: Sequence[Any]) -> Total
             func.sum(energy.c.high_joules),
         )
         .select_from(messages.join(energy, energy.c.message_id == _ONE.id))
-        .where(_ONE.session_id == session, _ONE.id <= heads[-1].id)
-        .group_by(energy.c.scope, energy.c.tier)
-        .order_by(energy.c.scope, energy.c.tier)
-    ).all()
-    tried = sum(head.attempts for head in heads)
+        .where(_ONE.session_id.in_(group), _ONE.id <= last)
+        .group_by(_ONE.session_id, energy.c.scope, energy.c.tier)
+        .order_by(_ONE.session_id, energy.c.scope, energy.c.tier)
+    )
+
+
+def _line(session: int, count: int, heads: Sequence[Any], used: Sequence[Any]) -> SessionLine:
+    more = count > len(heads)
+    items = dict.fromkeys(name for head in heads for name in (head.source_item, head.target_item))
+    still_open = sum(head.status in _OPEN for head in heads)
+    started = min(head.time_created_us for head in heads)
+    ended = max(head.time_processed_us or head.time_created_us for head in heads)
+    return SessionLine(
+        id=session,
+        started_us=started,
+        first_class=heads[0].body_class,
+        items=list(items),
+        messages=count,
+        more=more,
+        open_messages=still_open,
+        errors=sum(bool(head.is_error) for head in heads),
+        duration_seconds=None if still_open or more else max(0, ended - started) / 1e6,
+        energy=_energy(sum(head.attempts for head in heads), used),
+    )
+
+
+def _energy(tried: int, rows: Sequence[Any]) -> Totals:
     remote = [row for row in rows if row[0] == Scope.REMOTE.value]
     own_known = sum(row[3] for row in rows if row[0] != Scope.REMOTE.value)
     return Totals(

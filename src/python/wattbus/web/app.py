@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from wattbus import __version__
+from wattbus import __version__, words
 from wattbus.errors import (
     AlreadyRunning,
     BadRequest,
@@ -32,12 +32,14 @@ from wattbus.web import (
     access_page,
     alert_page,
     boamps_pages,
+    docs_page,
     energy_pages,
     home_page,
     iop_api,
     item_pages,
     job_pages,
     label_pages,
+    live_api,
     log_page,
     message_actions,
     message_pages,
@@ -96,6 +98,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         home_page,
         production_pages,
         item_pages,
+        live_api,
         model_pages,
         training_pages,
         table_pages,
@@ -111,8 +114,8 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         messages_api,
         test_pages,
         trace_pages,
+        message_actions,  # before the pages: /messages/bulk is no id
         message_pages,
-        message_actions,
     ):
         part.add(twins, desk)
     access_page.add(twins, desk, book)
@@ -122,6 +125,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     app.include_router(twins.pages)
     app.include_router(sign_in.router(twins, desk.access))
     app.include_router(static_files.router())
+    app.include_router(docs_page.router(twins, app))
     app.include_router(openai_api.router(desk))
     # Last: its name may hold slashes, and the pages under /models come first.
     app.include_router(models_api.router(desk))
@@ -138,7 +142,10 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
 
 def _production(desk: Desk) -> tuple[str, str]:
     running = desk.running
-    name = running.production.name if running else desk.director.get_default_production()
+    try:
+        name = running.production.name if running else desk.director.get_default_production()
+    except WattbusError:  # settings.py cannot be read now: the production page says why
+        name = words.UNKNOWN
     return name, desk.state()
 
 
@@ -191,6 +198,7 @@ class _Errors:
         **more: object,
     ) -> Response:
         path = request.url.path
+        request.state.refused = sentence  # for the audit
         if "text/html" in request.headers.get("accept", "") and not is_for_programs(path):
             page = self._twins.draw(request, "error.html", problem(status, sentence, path), status)
             page.headers.update(headers or {})

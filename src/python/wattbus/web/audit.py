@@ -130,7 +130,7 @@ class Audit:
         elif status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             self._refusal(who, client, scope, status, shown=b"authorization" in headers)
         elif method in CHANGES and who is not None and not _is_send(path, headers):
-            self._change(who, client, scope, status, str(state.get("refused", "")))
+            self._change(who, client, scope, status)
 
     def _sign_in(self, who: Who | None, client: str, status: int) -> None:
         if who is not None:
@@ -148,16 +148,16 @@ class Audit:
             asked = f"{scope['method']} {scope['path']}"
             self._book.write(f"{name} from {client} was refused ({status}): {asked}", method=asked)
 
-    def _change(self, who: Who, client: str, scope: Scope, status: int, refused: str) -> None:
+    def _change(self, who: Who, client: str, scope: Scope, status: int) -> None:
+        state = scope["state"]
         asked = f"{scope['method']} {scope['path']}"
-        what = getattr(scope.get("route"), "summary", None) or asked
-        ended = refused or ("" if status < 400 else f"answered with {status}")
+        what = state.get("done") or getattr(scope.get("route"), "summary", None) or asked
+        refused = state.get("refused") or ("" if status < 400 else f"answered with {status}")
         found = _ITEM.fullmatch(scope["path"])
         item = found[1] if found else ""
         on = f" on {item}" if item else ""
-        self._book.write(
-            f"{_name(who)} from {client}{on}: {what}{f' Not done: {ended}' if ended else ''}", item, asked
-        )
+        ended = f" Not done: {refused}" if refused else ""
+        self._book.write(f"{_name(who)} from {client}{on}: {what}{ended}", item, asked)
 
 
 def _name(who: Who) -> str:

@@ -31,7 +31,7 @@ def line_chart(lines: Sequence[Line], label: str, x_word: str) -> Markup:
         return f"{across:.1f},{down:.1f}"
 
     parts = [
-        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        Markup('<svg class="curve-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
             _WIDTH, _HEIGHT, label
         )
     ]

@@ -24,7 +24,7 @@ from wattbus.runtime.parsing import LARGEST_BODY
 from wattbus.web.arriving import Reading, Shape, too_long
 from wattbus.web.buckets import Bucket, Failures
 from wattbus.web.origins import is_foreign, is_loopback, name_in, network_of
-from wattbus.web.shapes import error_body
+from wattbus.web.shapes import error_body, is_for_programs
 
 logger = logging.getLogger("wattbus.door")
 
@@ -270,7 +270,7 @@ def _token_in(authorization: str) -> str | None:
 def _is_a_page(scope: Scope, headers: dict[str, str]) -> bool:
     return (
         scope["method"] == "GET"
-        and not scope["path"].startswith(("/api/", "/v1/", "/models/"))
+        and not is_for_programs(scope["path"])
         and "text/html" in headers.get("accept", "")
     )
 

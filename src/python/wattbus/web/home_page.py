@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from wattbus import words
 from wattbus.errors import StoreError, WattbusError
-from wattbus.runtime.production import ProductionConfig
 from wattbus.store import queries, recent
 from wattbus.store.queries import EnergyBuckets, EventLine
 from wattbus.store.recent import Dead, Ran
@@ -82,7 +82,7 @@ def add(twins: Twins, desk: Desk) -> None:
                 oldest = _oldest(engine, names, now_us)
                 newest = queries.list_messages(engine, limit=1)
         return HomeView(
-            config.name if isinstance(config, ProductionConfig) else desk.director.get_default_production(),
+            config.name if config is not None else words.UNKNOWN,
             state,
             state == "Running" and not ill and not troubles,
             troubles,

@@ -14,13 +14,13 @@ from wattbus import words
 from wattbus.access import Role
 from wattbus.errors import BadRequest
 from wattbus.store.actions import Acted, By, Refusal
-from wattbus.store.filters import MessageFilter, parse_filter
+from wattbus.store.filters import MessageFilter
 from wattbus.store.listing import newest_id
 from wattbus.store.single import MessageHeader, message_detail
 from wattbus.web.bodies import shown_body
 from wattbus.web.desk import Desk
 from wattbus.web.guard import Who
-from wattbus.web.message_pages import LONGEST_FILTER, Typed
+from wattbus.web.message_pages import LONGEST_FILTER, Typed, filter_of
 from wattbus.web.twin import MessageId, PageId, Twins
 
 _MOST_IDS, _NAMED = 1_000, 100
@@ -227,7 +227,7 @@ class _Actions:
         plan = (
             actions.plan_of(action, named)
             if named
-            else actions.plan(action, _bounded(parse_filter(filter), newest))
+            else actions.plan(action, _bounded(filter_of(filter), newest))
         )
         return PlanView(action, scope, filter, named, newest, plan.matching, plan.actionable)
 
@@ -243,7 +243,7 @@ class _Actions:
             return done(acts[body.action](body.ids, by))
         if body.filter is None and body.up_to is None:
             raise BadRequest('no message is named: give ids, or a filter; "" is every message.')
-        return done(actions.every(body.action, _bounded(parse_filter(body.filter or ""), body.up_to), by))
+        return done(actions.every(body.action, _bounded(filter_of(body.filter or ""), body.up_to), by))
 
 
 def done(acted: Acted) -> Done:

@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 
 from wattbus.access import Role
-from wattbus.errors import BadRequest
+from wattbus.errors import BadRequest, UnknownName
 from wattbus.export.message_files import csv_lines, json_lines
 from wattbus.store.actions import DeadLetters, dead_letters
-from wattbus.store.filters import parse_filter, with_terms
+from wattbus.store.filters import MessageFilter, parse_filter, with_terms
 from wattbus.store.listing import MOST_LINES, MessagePage, message_page
 from wattbus.store.moves import ABORT, DISCARD, RESENDABLE, RESUME, SUSPEND
 from wattbus.store.searches import LONGEST_NAME, SavedSearch, delete_search, list_searches, save_search
@@ -110,7 +110,7 @@ def add(twins: Twins, desk: Desk) -> None:
                 "body contains": text,
             },
         )  # fmt: skip
-        which = parse_filter(wanted)
+        which = filter_of(wanted)
         with desk.reading() as engine:
             page = (
                 _NOTHING
@@ -162,6 +162,14 @@ def add(twins: Twins, desk: Desk) -> None:
     )
 
 
+def filter_of(text: str) -> MessageFilter:
+    """Read a filter; a word in it that is not known is a fault of what was sent, not a place that is missing."""
+    try:
+        return parse_filter(text)
+    except UnknownName as error:
+        raise BadRequest(str(error)) from None
+
+
 def possible(detail: MessageDetail) -> list[str]:
     """Return the names of the actions that a message can take as it stands."""
     status, request = detail.header.status, detail.header.type == "Request"
@@ -194,7 +202,7 @@ def _add_export(twins: Twins, desk: Desk) -> None:
 
     def export(filter: Typed = "", format: Literal["csv", "jsonl"] = "csv") -> Response:
         """Export the messages of a filter, header and body, as CSV or JSON Lines."""
-        which = parse_filter(filter)
+        which = filter_of(filter)
         made, media_type = lines[format]
         with desk.store():
             pass  # that there is none is said before the answer begins

@@ -32,7 +32,7 @@ _EXAMPLES: list[JsonValue] = [
 ]
 
 
-class Sending(BaseModel):
+class NewMessage(BaseModel):
     """A message for an item."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": _EXAMPLES})
@@ -82,7 +82,7 @@ def add(twins: Twins, desk: Desk) -> None:
         summary="Send a message to an item, and wait for its response",
     )
     async def send(
-        sending: Sending,
+        sending: NewMessage,
         idempotency_key: Annotated[
             str | None, Header(pattern=_KEY, description="the same key: the same message, the same answer")
         ] = None,

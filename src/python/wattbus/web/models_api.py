@@ -1,7 +1,7 @@
 """The Hugging Face shape: ``POST /models/{name}``, which the real ``InferenceClient`` calls as it stands.
 
-What it sends is in ``huggingface_hub/inference/_providers/hf_inference.py``: JSON with ``inputs`` and ``parameters``, or
-the bytes of a picture; feature-extraction has its parameters beside ``inputs``.
+What it sends is in ``huggingface_hub/inference/_providers/hf_inference.py``: JSON with ``inputs`` and ``parameters``,
+or the bytes of a picture; feature-extraction has its parameters beside ``inputs``.
 """
 
 from __future__ import annotations

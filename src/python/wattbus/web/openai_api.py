@@ -132,7 +132,10 @@ def router(desk: Desk) -> APIRouter:
         ("/embeddings", embed, "POST", operate),
         ("/chat/completions", chat, "POST", operate),
     ):
-        api.add_api_route(path, function, methods=[method], dependencies=role, responses=_RESPONSES)
+        said = (function.__doc__ or "").strip()
+        api.add_api_route(
+            path, function, methods=[method], dependencies=role, responses=_RESPONSES, summary=said
+        )
     return api
 
 
@@ -176,7 +179,8 @@ async def _embeddings(desk: Desk, asked: EmbeddingsRequest) -> Response:
     vectors = called.output
     if asked.dimensions not in (None, len(vectors[0])):
         raise BadRequest(
-            f"{asked.model!r} makes vectors of {len(vectors[0])} numbers, not of {asked.dimensions}: leave `dimensions` out."
+            f"{asked.model!r} makes vectors of {len(vectors[0])} numbers, not of {asked.dimensions}: leave "
+            "`dimensions` out."
         )
     as_text = asked.encoding_format == "base64"
     data = [

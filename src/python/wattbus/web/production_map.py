@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 252, 84, 96, 22
 _TOP, _EDGE = 34, 14
-_LETTERS = 28
+_LETTERS = 25
 _TITLES = {"service": "Services", "process": "Processes", "operation": "Operations", "": "Need IRIS"}
 
 
@@ -56,6 +56,11 @@ def draw(boxes: Sequence[Box], lines: Iterable[Line]) -> Markup:
     drawn = [
         Markup('<text class="column" x="{}" y="20">{}</text>').format(_left(number), _TITLES[kind])
         for number, kind in enumerate(kinds)
+    ]
+    drawn += [
+        Markup('<text class="none" x="{}" y="{}">none</text>').format(_left(number), _TOP + 22)
+        for number, kind in enumerate(kinds)
+        if not columns[kind]
     ]
     drawn += [_line(line, places) for line in lines if line.source in places and line.target in places]
     drawn += [_box(box, *places[box.name]) for box in boxes if box.name in places]

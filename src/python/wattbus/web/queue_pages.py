@@ -103,8 +103,8 @@ def add(twins: Twins, desk: Desk) -> None:
         return body.ids
 
     twins.view("/queues", "queues.html", queues, tag="queues")
-    twins.view("/queues/{name}", "queue.html", queue, tag="queues")
-    twins.read("/queues/{name}/history", history, tag="queues")
+    twins.read("/queues/{name:path}/history", history, tag="queues")  # first: the next takes any path
+    twins.view("/queues/{name:path}", "queue.html", queue, tag="queues")
     for action in (abort, suspend):
         twins.action(f"/queues/{{name:path}}/{action.__name__}", action, tag="queues", said=acted_sentence)
 

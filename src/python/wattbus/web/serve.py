@@ -47,9 +47,8 @@ class HttpDoor:
         self._socket = _bound(config.http_host, config.port)
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        desk = Desk(director, config, rules.access)
-        self._streams = desk.streams
-        self.app = make_app(desk, rules)
+        self.desk = Desk(director, config, rules.access)
+        self.app = make_app(self.desk, rules)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self.app,
@@ -72,7 +71,7 @@ class HttpDoor:
 
     def close(self) -> None:
         """Take no more, and let what is in hand end."""
-        self._streams.close()
+        self.desk.streams.close()
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
@@ -104,7 +103,8 @@ def rules_of(home: Home, config: Config) -> Rules:
 def _bound(host: str, port: int) -> socket.socket:
     """Take the port, or say who has it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP, asyncio switches off the delay that small answers would have on a connection that is kept.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # A port whose last connections linger is free; on Linux this does not share it with one who listens.
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

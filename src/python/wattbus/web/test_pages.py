@@ -90,9 +90,10 @@ def add(twins: Twins, desk: Desk) -> None:
         message: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="fills the form again")] = None,
         show: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="whose answer is shown")] = None,
         as_json: bool = False,
+        body: Annotated[str, Query(max_length=20_000, description="JSON to fill the form with")] = "",
     ) -> TestView:
         """Show what can be sent to an item, ready examples, and the answer to a request."""
-        return _view(desk, item, type, example, message or show, show, as_json)
+        return _view(desk, item, type, example, message or show, show, as_json, _given(body))
 
     twins.view("/test", "test.html", test, tag="messages")
 
@@ -158,6 +159,19 @@ def _typed(view: TestView, typed: Mapping[str, str]) -> TestView:
     )
 
 
+def _given(body: str) -> Mapping[str, Any] | None:
+    """Read the JSON that an address fills the form with."""
+    if not body:
+        return None
+    try:
+        read = json.loads(body)
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        raise BadRequest("body in the address is no JSON object: leave it out, and fill in the form.")
+    return read
+
+
 def _view(
     desk: Desk,
     item: str,
@@ -166,13 +180,13 @@ def _view(
     message_id: int | None,
     show: int | None,
     as_json: bool,
+    body: Mapping[str, Any] | None = None,
 ) -> TestView:
     running = desk.running
     if running is None or running.state != "Running":
         name = running.production.name if running is not None else desk.director.get_default_production()
         return TestView(name, running.state if running is not None else desk.director.last_state())
     view = TestView(running.production.name, running.state, _items(running))
-    body: Mapping[str, Any] | None = None
     if message_id is not None:
         with desk.store() as engine:
             found = stored_answer(engine, desk.home.bodies, message_id)
@@ -205,11 +219,9 @@ def _with_type(
     )
     view = replace(view, types=tuple(types), type=kind)
     if not kind:
-        if not types:
+        if known is None or len(types) != 1:  # no type is chosen for somebody: one may publish, another train
             return view
-        view = replace(view, type=types[0].short if known is not None else "")
-        if known is None:
-            return view
+        view = replace(view, type=types[0].short)
     try:
         cls = type_facts.meant(running, view.item, view.type)
     except WattbusError as error:

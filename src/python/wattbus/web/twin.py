@@ -136,13 +136,12 @@ class Twins:
                     if isinstance(error, ValidationError)
                     else str(error)
                 )
-                request.state.refused = (
-                    sentence  # a form goes back all the same: the audit tells the two apart
-                )
+                request.state.refused = sentence  # for the audit: a form goes back all the same
                 if again is None or not places:
                     return self.back(back, sentence, wrong=True)
                 view = await run_in_threadpool(again[1], sentence, fields, **places)
                 return self.draw(request, again[0], view, 422)
+            _tell(request, done)
             if shows:
                 return self.draw(request, shows, done)
             where = then(done) if callable(then) else then
@@ -163,8 +162,10 @@ class Twins:
         role: Role,
         tag: str,
     ) -> None:
-        async def call(**values: Any) -> Any:
-            return JSONResponse(plain(await run_in_threadpool(function, **values)))
+        async def call(_request: Request, **values: Any) -> Any:
+            done = await run_in_threadpool(function, **values)
+            _tell(_request, done)
+            return JSONResponse(plain(done))
 
         parameters = [
             parameter.replace(annotation=Asking, default=inspect.Parameter.empty)
@@ -172,7 +173,8 @@ class Twins:
             else parameter
             for parameter in signature.parameters.values()
         ]
-        call.__signature__ = signature.replace(parameters=_keyword_only(parameters))  # type: ignore[attr-defined]
+        request = inspect.Parameter("_request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+        call.__signature__ = signature.replace(parameters=[request, *_keyword_only(parameters)])  # type: ignore[attr-defined]
         call.__doc__ = function.__doc__
         shape = signature.return_annotation
         typed = isinstance(shape, type) and (issubclass(shape, BaseModel) or is_dataclass(shape))
@@ -263,6 +265,11 @@ async def _fields(request: Request, model: type[BaseModel]) -> dict[str, Any]:
         if values:
             fields[name] = values if many else values[-1]
     return fields
+
+
+def _tell(request: Request, done: Any) -> None:
+    """Leave for the audit what an action says that it did."""
+    request.state.done = str(getattr(done, "sentence", ""))
 
 
 def _summary(function: Callable[..., Any]) -> str:
