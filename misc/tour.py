@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 from PIL import Image
 from playwright.sync_api import Error as BrowserError
@@ -257,7 +258,7 @@ def visit(page: Page, url: str, stop: Stop, folder: Path) -> str | None:
             link = page.locator(stop.follow).first
             if link.count() == 0:
                 return f"no link {stop.follow} leads there"
-            address = str(link.evaluate("link => link.href"))
+            address = urljoin(url, link.get_attribute("href") or "")  # a link in a drawing has no plain href
         for width, height in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": height})
             answer = page.goto(address)
