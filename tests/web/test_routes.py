@@ -15,8 +15,8 @@ from wattbus.access import Role
 from wattbus.web.app import make_app
 from wattbus.web.desk import Desk
 from wattbus.web.guard import OPEN_PATHS
-from wattbus.web.origins import CHANGES
 from wattbus.web.openapi import RouteFacts, every_route
+from wattbus.web.origins import CHANGES
 from wattbus.web.serve import access_of, rules_of
 
 #: A session that ends: nobody has to be more than let in.
