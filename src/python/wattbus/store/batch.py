@@ -494,8 +494,8 @@ class StoreTransactions:
                 raise StoreError("the request has an answer already.")
         if batch.energy:
             run.insert_energy.run_many(cursor, batch.energy)
-        if batch.settled and run.settle_energy.run_many(cursor, batch.settled) != len(batch.settled):
-            run.upsert_energy.run_many(cursor, batch.settled)
+        if batch.settled:
+            run.settle_energy.run_many(cursor, batch.settled)
         if batch.events:
             run.insert_event.run_many(cursor, batch.events)
         for step in batch.run:

@@ -73,9 +73,17 @@ class Insert:
     """
 
     def __init__(
-        self, table: Table, names: Sequence[str], dialect: Dialect, *, keep_first: bool = False
+        self,
+        table: Table,
+        names: Sequence[str],
+        dialect: Dialect,
+        *,
+        keep_first: bool = False,
+        replace: Sequence[str] = (),
     ) -> None:
-        self._table, self._names, self._dialect, self._keep_first = table, tuple(names), dialect, keep_first
+        """``keep_first``: a row that is there stays as it is; ``replace``: or takes these columns of the new one."""
+        self._table, self._names, self._dialect = table, tuple(names), dialect
+        self._keep_first, self._replace = keep_first, tuple(replace)
         self._booleans = (
             tuple(index for index, name in enumerate(names) if isinstance(table.c[name].type, Boolean))
             if dialect.name == "sqlite"
@@ -120,9 +128,17 @@ class Insert:
     def _text(self, given: tuple[int, ...], size: int) -> str:
         """Return the statement for so many rows with these columns: one row's, its values repeated."""
         row: dict[str, Any] = {self._names[index]: bindparam(self._names[index]) for index in given}
-        if self._keep_first:
+        if self._keep_first or self._replace:
             upsert = postgresql.insert if self._dialect.name == "postgresql" else sqlite.insert
-            clause: ClauseElement = upsert(self._table).values(row).on_conflict_do_nothing()
+            new = upsert(self._table).values(row)
+            clause: ClauseElement = (
+                new.on_conflict_do_update(
+                    index_elements=self._table.primary_key.columns,
+                    set_={name: new.excluded[name] for name in self._replace},
+                )
+                if self._replace
+                else new.on_conflict_do_nothing()
+            )
         else:
             clause = insert(self._table).values(row).inline()  # no id is asked for
         head, values, rest = _ONE_ROW.fullmatch(str(clause.compile(dialect=self._dialect))).groups()  # type: ignore[union-attr]
@@ -138,8 +154,8 @@ class Statements:
         def prepared(clause: ClauseElement, *names: str) -> Statement:
             return Statement(clause, dialect, names)
 
-        def insert_into(table: Table, columns: Iterable[str]) -> Insert:
-            return Insert(table, tuple(columns), dialect)
+        def insert_into(table: Table, columns: Iterable[str], **clash: Any) -> Insert:
+            return Insert(table, tuple(columns), dialect, **clash)
 
         queued: ColumnElement[Any] = literal_column("'Queued'")
         delivered: ColumnElement[Any] = literal_column("'Delivered'")
@@ -316,27 +332,9 @@ class Statements:
             "until_us",
         )
         # The ledger may settle an attempt before the attempt's own row is there: then the settled row stays.
-        upsert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        row: dict[str, Any] = {name: bindparam(name) for name in energy.c.keys()}
-        key = ("message_id", "attempt", "scope")
-        figures = [name for name in energy.c.keys() if name not in (*key, "item", "facts")]
-        self.insert_energy = Insert(energy, tuple(row), dialect, keep_first=True)
-        settled = upsert(energy).values(row)
-        self.upsert_energy = prepared(
-            settled.on_conflict_do_update(
-                index_elements=key, set_={name: settled.excluded[name] for name in figures}
-            ),
-            *row,
-        )
-        self.settle_energy = Statement(
-            update(energy)
-            .where(
-                energy.c.message_id == bindparam("message_id_"),
-                energy.c.attempt == bindparam("attempt_"),
-                energy.c.scope == bindparam("scope_"),
-            )
-            .values({name: bindparam(f"{name}_") for name in figures}),
-            dialect,
-            [f"{name}_" for name in energy.c.keys()],
-            unused=("item_", "facts_"),
+        names = energy.c.keys()
+        known = (*energy.primary_key.columns.keys(), "item", "facts")
+        self.insert_energy = insert_into(energy, names, keep_first=True)
+        self.settle_energy = insert_into(
+            energy, names, replace=[name for name in names if name not in known]
         )
