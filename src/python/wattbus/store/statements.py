@@ -31,7 +31,8 @@ from sqlalchemy.sql import ClauseElement
 
 from wattbus.store.tables import attempts, bodies, energy, energy_intervals, event_log, messages, processes
 
-_ROWS_A_STATEMENT = 64
+# Rows a statement: few sizes, since SQLite takes as long to prepare a statement of many rows as to run it ten times.
+_SIZES = (64, 16, 4, 2, 1)
 _ONE_ROW = re.compile(r"(INSERT INTO .*? VALUES )(\(.*?\)(?= ON CONFLICT|$))(.*)", re.DOTALL)
 
 
@@ -109,10 +110,12 @@ class Insert:
             columns[index] = tuple(map(int, columns[index]))
         given = tuple([index for index, column in enumerate(columns) if column.count(None) != count])
         cells = list(zip(*[columns[index] for index in given], strict=True))
-        for start in range(0, count, _ROWS_A_STATEMENT):
-            part = cells[start : start + _ROWS_A_STATEMENT]
-            text = self._texts.get((given, len(part))) or self._text(given, len(part))
-            cursor.execute(text, tuple(chain.from_iterable(part)))
+        start = 0
+        for size in _SIZES:
+            while count - start >= size:
+                text = self._texts.get((given, size)) or self._text(given, size)
+                cursor.execute(text, tuple(chain.from_iterable(cells[start : start + size])))
+                start += size
 
     def _run_one(self, cursor: Any, row: tuple[Any, ...]) -> None:
         """Insert one row, as when a single client waits: turning rows into columns would be most of the work."""
@@ -335,6 +338,4 @@ class Statements:
         names = energy.c.keys()
         known = (*energy.primary_key.columns.keys(), "item", "facts")
         self.insert_energy = insert_into(energy, names, keep_first=True)
-        self.settle_energy = insert_into(
-            energy, names, replace=[name for name in names if name not in known]
-        )
+        self.settle_energy = insert_into(energy, names, replace=[name for name in names if name not in known])
