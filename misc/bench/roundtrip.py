@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import table
-from peers.contender import Child, Measure, NotHere, Setup
+from peers.contender import Child, Failed, Measure, NotHere, Setup
 
 THREADS, ASYNCIO = "ours", "ours-asyncio"
 PEERS = ("rabbitmq", "nats", "redis", "redis-pipelined", "dramatiq", "postgres", "postgres-light")
@@ -51,6 +51,7 @@ class Results:
     measures: dict[tuple[str, int], list[Measure]] = field(default_factory=dict)
     fsync_seconds: list[float] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     versions: list[str] = field(default_factory=list)
 
     def median(self, name: str, in_flight: int, what: str) -> float:
@@ -66,9 +67,9 @@ class Results:
         return max((ASYNCIO, THREADS), key=lambda name: self.median(name, in_flight, "per_second"))
 
     def ratio(self, peer: str, in_flight: int) -> float:
-        """Return the median over the rounds of our rate over the peer's."""
+        """Return the median over the rounds of our rate over the peer's, as far as it came."""
         pairs = zip(
-            self.measures[self.ours(in_flight), in_flight], self.measures[peer, in_flight], strict=True
+            self.measures[self.ours(in_flight), in_flight], self.measures[peer, in_flight], strict=False
         )
         return statistics.median(ours.per_second / theirs.per_second for ours, theirs in pairs)
 
@@ -98,23 +99,41 @@ def run(folder: Path, rounds: int, seconds: float, levels: list[int], peers: lis
             except NotHere as error:
                 results.missing[name] = str(error)
                 _say(f"{name}: not here: {error}")
+            except Failed as error:
+                _give_up(results, children, name, f"did not start: {error}")
         results.versions = list(dict.fromkeys(child.version for child in children.values()))
-        counts = {
-            (name, in_flight): _calibrated(child, in_flight, seconds)
-            for name, child in children.items()
-            for in_flight in levels
-        }
+        counts: dict[tuple[str, int], int] = {}
+        for name, child in list(children.items()):
+            try:
+                counts |= {(name, in_flight): _calibrated(child, in_flight, seconds) for in_flight in levels}
+            except Failed as error:
+                _give_up(results, children, name, str(error))
         for number in range(1, rounds + 1):
             results.fsync_seconds.append(table.fsync_seconds(folder))
             for in_flight in levels:
-                for name, child in children.items():
-                    measure = child.measure(in_flight, counts[name, in_flight])
+                for name, child in list(children.items()):
+                    try:
+                        measure = child.measure(in_flight, counts[name, in_flight])
+                    except Failed as error:
+                        _give_up(results, children, name, f"round {number}, {error}")
+                        continue
                     results.measures.setdefault((name, in_flight), []).append(measure)
                     _say(f"round {number}, {in_flight:3} in flight: {name:15} {measure.per_second:8.0f}/s")
         return results
     finally:
         for child in children.values():
             child.close()
+
+
+def _give_up(results: Results, children: dict[str, Child], name: str, why: str) -> None:
+    """Go on without a peer that fails, and say so; without wattbus itself there is nothing to compare."""
+    if name in (THREADS, ASYNCIO):
+        sys.exit(f"{name}: {why}")
+    _say(f"{name}: failed: {why}")
+    results.failed[name] = why
+    child = children.pop(name, None)
+    if child is not None:
+        child.close()
 
 
 def _calibrated(child: Child, in_flight: int, seconds: float) -> int:
@@ -130,6 +149,8 @@ def report(results: Results, machine: str, rounds: int, seconds: float, levels: 
         for name, title in TITLES.items():
             if (name, in_flight) in results.measures:
                 rows.append(_row(results, name, title, in_flight))
+            elif name in results.failed:
+                rows.append([str(in_flight), title, f"failed: {results.failed[name]}", "", "", "", ""])
             elif name in results.missing:
                 rows.append([str(in_flight), title, f"not here: {results.missing[name]}", "", "", "", ""])
     head = ["in flight", "what", "requests/s", "p50 ms", "p99 ms", "wattbus is", "CPU s / 1,000"]
@@ -158,6 +179,8 @@ def _row(results: Results, name: str, title: str, in_flight: int) -> list[str]:
         cpu = table.figure(results.median(name, in_flight, "cpu_seconds_per_request") * 1000)
     else:
         against = f"{results.ratio(name, in_flight):.2f} times"
+        if name in results.failed:
+            title += f" (failed later: {results.failed[name]})"
         cpu = "–"  # a peer works in its server's processes too
     rate = table.figure(results.median(name, in_flight, "per_second"))
     return [str(in_flight), title, rate, table.figure(p50), table.figure(p99), against, cpu]

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from iop import Production
+from iop import BusinessProcess, Production, target
 from sqlalchemy import select
 
 from components import Checked, Echo, Free, Gate, Relay, Text, echo_production
@@ -207,6 +207,41 @@ def test_many_clients_at_once_each_get_their_own_answer(tmp_path: Path) -> None:
     assert wrong == []
     assert len(done) == 320
     assert {row.status for row in done} == {Status.COMPLETED}
+
+
+def test_a_handler_that_is_slow_for_once_holds_up_none_of_the_messages_that_came_with_its_own(
+    tmp_path: Path,
+) -> None:
+    class MostlyFast(Gate):
+        def wait(self, request: Text) -> Text:
+            return super().wait(request) if request.text == "slow" else request
+
+    class FanOut(BusinessProcess):
+        Output = target()
+
+        def on_message(self, request: Text) -> Text:
+            for text in ("slow", "a", "b"):  # accepted together, with the end of this message
+                self.send_request_async(self.Output, Text(text))
+            return request
+
+    Gate.opened.clear()
+    prod = Production("Test.MostlyFast")
+    fast = prod.operation("Fast", MostlyFast, pool_size=4)
+    prod.connect(prod.process("FanOut", FanOut).Output, fast)
+
+    with testing.production(prod, tmp_path) as bus:
+        bus.request("Fast", Text("first"))
+        bus.production.store.claim_ahead("Fast", 32, usual_seconds=0.00001)  # as after many fast ones
+        bus.submit("FanOut", Text("go"))
+        wait_for(
+            bus,
+            lambda rows: (
+                [row.status for row in rows if row.parent_id and row.type == "Request"]
+                == [Status.COMPLETED, Status.COMPLETED, Status.DELIVERED]
+            ),
+        )
+        Gate.opened.set()
+        wait_for(bus, lambda rows: all(row.status == Status.COMPLETED for row in rows))
 
 
 def test_who_waits_for_an_item_that_cannot_start_is_told_and_the_message_is_kept(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ class NotHere(Exception):
     """The contender cannot run on this machine; the text says why."""
 
 
+class Failed(Exception):
+    """The contender gave up or gave no answer in time; the text says what it was about."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """What a contender is given: a folder on the disk under test, and a name that no other run uses."""
@@ -151,9 +155,13 @@ class Child:
             raise
 
     def measure(self, in_flight: int, requests: int) -> Measure:
-        """Run one measurement there."""
-        self._pipe.send((in_flight, requests))
-        answer = self._answer(f"{requests} requests, {in_flight} in flight")
+        """Run one measurement there; raise ``Failed`` where none comes of it."""
+        what = f"{requests} requests, {in_flight} in flight"
+        try:
+            self._pipe.send((in_flight, requests))
+        except OSError:
+            raise Failed(f"{what}: its process ended") from None
+        answer = self._answer(what)
         assert isinstance(answer, Measure)
         return answer
 
@@ -176,11 +184,13 @@ class Child:
     def _answer(self, what: str) -> Any:
         if not self._pipe.poll(self._limit_seconds):
             self._process.terminate()
-            raise TimeoutError(f"{self._process.name}: {what}: nothing after {self._limit_seconds:g} s")
+            raise Failed(f"{what}: nothing after {self._limit_seconds:g} s")
         try:
             answer = self._pipe.recv()
-        except EOFError:
-            raise RuntimeError(f"{self._process.name}: {what}: the process ended; see above") from None
+        except (EOFError, OSError):
+            raise Failed(f"{what}: its process ended") from None
+        if isinstance(answer, Failed):
+            raise Failed(f"{what}: {answer}")
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -195,12 +205,22 @@ def _serve(pipe: Connection, name: str, setup: Setup) -> None:
     except NotHere as error:
         pipe.send(error)
         return
+    except Exception as error:
+        pipe.send(_failure(error))
+        return
     try:
         pipe.send(contender.version)
         while (command := _next(pipe)) is not None:
             pipe.send(contender.measure(*command))
+    except Exception as error:
+        with contextlib.suppress(OSError):  # the parent is gone
+            pipe.send(_failure(error))
     finally:
         contender.close()
+
+
+def _failure(error: Exception) -> Failed:
+    return Failed(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
 
 
 def _next(pipe: Connection) -> tuple[int, int] | None:

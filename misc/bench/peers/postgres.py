@@ -10,6 +10,7 @@ polling were tried and were slower at 16 and 64 in flight.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import secrets
@@ -122,6 +123,7 @@ class Postgres:
         self._claim = first + claim
         self._done_and_claim = f"WITH {duty['done']} {claim}"
         self._body = secrets.token_hex(BODY_BYTES // 2)
+        self._failure: Exception | None = None
         self._work = threading.Semaphore(0)
         self._lock = threading.Lock()
         self._answers: dict[int, Answer] = {}
@@ -156,15 +158,16 @@ class Postgres:
     def _connect(self) -> Any:
         connection = self._psycopg.connect(URL, autocommit=True, connect_timeout=5, prepare_threshold=0)
         connection.execute("SET synchronous_commit = on")
+        with contextlib.suppress(self._psycopg.errors.InsufficientPrivilege):
+            # Not a second of waiting for each, see _committed; not every user may ask for it.
+            connection.execute("SET deadlock_timeout = '20ms'")
         connection.execute(f"SET search_path = {self._schema}")
         return connection
 
     def _client(self, cursor: Any) -> Callable[[], None]:
         def call() -> None:
             message_id = cursor.execute(self._accept, (self._body,)).fetchone()[0]
-            self._work.release()
-            if self._answer(message_id).wait() != self._body:
-                raise RuntimeError("the reply is not the request")
+            self._await_reply(message_id)
 
         return call
 
@@ -179,11 +182,16 @@ class Postgres:
                 message_id = cursor.execute(self._accept, (self._body,)).fetchone()[0]
             finally:
                 free.put(cursor)
-            self._work.release()
-            if self._answer(message_id).wait() != self._body:
-                raise RuntimeError("the reply is not the request")
+            self._await_reply(message_id)
 
         return call
+
+    def _await_reply(self, message_id: int) -> None:
+        """Wake a worker and wait for the reply; raise where a worker has failed, since nobody may come any more."""
+        self._work.release()
+        answer = self._answer(message_id)
+        if self._failure is not None or answer.wait() != self._body:
+            raise RuntimeError(f"no reply: {self._failure or 'it is not the request'}")
 
     def _answer(self, message_id: int) -> Answer:
         """Return the meeting point of a request's client and worker; whoever comes second takes it out."""
@@ -193,17 +201,36 @@ class Postgres:
             return self._answers.setdefault(message_id, Answer())
 
     def _serve(self, name: str) -> None:
-        with self._connect() as connection:
-            cursor = connection.cursor()
-            done: tuple[str, int] | None = None
-            while not self._stopping:
-                if done is None:
-                    self._work.acquire()
-                    claimed = cursor.execute(self._claim, (name,)).fetchone()
-                else:
-                    claimed = cursor.execute(self._done_and_claim, (*done, name)).fetchone()
-                    self._answer(done[1]).give(done[0])
-                done = None if claimed is None else (claimed[1], claimed[0])
+        try:
+            with self._connect() as connection:
+                self._work_on(connection, name)
+        except Exception as error:
+            with self._lock:
+                self._failure = error
+                for answer in self._answers.values():
+                    answer.give("")
+
+    def _work_on(self, connection: Any, name: str) -> None:
+        cursor = connection.cursor()
+        done: tuple[str, int] | None = None
+        while not self._stopping:
+            if done is None:
+                self._work.acquire()
+                claimed = self._committed(cursor, self._claim, (name,))
+            else:
+                claimed = self._committed(cursor, self._done_and_claim, (*done, name))
+                self._answer(done[1]).give(done[0])
+            done = None if claimed is None else (claimed[1], claimed[0])
+
+    def _committed(self, cursor: Any, statement: str, values: tuple[Any, ...]) -> Any:
+        """Execute until it is committed: two workers may each lock a row that the other has claimed a moment ago.
+
+        SKIP LOCKED does not skip it: a row of the snapshot that was changed since is locked, waited for, and only then
+        looked at again. The server rolls one of the two back.
+        """
+        while True:
+            with contextlib.suppress(self._psycopg.errors.DeadlockDetected):
+                return cursor.execute(statement, values).fetchone()
 
 
 class Answer:

@@ -60,7 +60,14 @@ class RabbitMQ:
             worker.join(10)
 
     def close(self) -> None:
+        # Stopped in the middle, nobody reads any more what was on its way: without a word about it.
+        self._loop.set_exception_handler(lambda _loop, _context: None)
         self._loop.run_until_complete(self._delete())
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left))
         self._loop.close()
 
     async def _declare(self) -> None:

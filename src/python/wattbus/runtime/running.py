@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -49,7 +50,7 @@ from wattbus.transport import Resolver
 __all__ = ["ItemStatus", "RunningProduction"]
 
 
-_TURN_SECONDS = 0.0005
+_TURN_SECONDS = 0.002
 
 
 class Companion(Protocol):
@@ -153,7 +154,8 @@ class RunningProduction(Requests):
         """Take back what a dead process left, then start operations, processes, services, in this order."""
         from wattbus.ml.models import ModelStore
 
-        # A thread that comes back from a commit would wait 5 ms for its turn; that is ten commits.
+        # A thread that comes back from a commit would wait 5 ms for its turn; with less than 2, those that wait for the
+        # interpreter's lock ask for it so often that they take a tenth of the processor.
         sys.setswitchinterval(min(sys.getswitchinterval(), _TURN_SECONDS))
         self.store.begin(self.production.name)
         dead = instances.bury(self.store.engine, self.store.instance, self.store.now_us())
@@ -177,6 +179,8 @@ class RunningProduction(Requests):
         self.life.start()
         self.state = "Running"
         self.schedules.start()
+        # What is loaded by now stays: a full collection that looks at all of it holds every thread up for 50 ms.
+        gc.freeze()
         return self
 
     def _remove_ended_runs(self) -> None:
@@ -214,6 +218,7 @@ class RunningProduction(Requests):
             self.bus.log("Info", f"production {self.production.name} ends: {state}", "")
             self.bus.stopped()
             self.store.close(state)
+            gc.unfreeze()
             self.state = state
             return state
 

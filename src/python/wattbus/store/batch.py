@@ -6,9 +6,10 @@ accepted and handed to a waiting worker in one commit.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ from wattbus.store.writer import Unit
 
 LEASE_SECONDS = 30.0
 _LEASE_US = int(LEASE_SECONDS * 1e6)
+# About what it takes to wake a thread and give it the interpreter's lock, twice over.
+_WORTH_WAKING_SECONDS = 0.0003
 _RUNNING = Outcome.RUNNING.value
 _QUEUED, _DELIVERED = Status.QUEUED.value, Status.DELIVERED.value
 
@@ -77,20 +80,28 @@ class Slot:
 class Intake:
     """Messages of one queue that are claimed ahead for its workers, where these are fast.
 
-    A commit costs the same for one message as for fifty. So a message that is accepted while all workers are busy for
-    a fraction of a millisecond is handed to the item with the same commit, and waits here for the next worker.
+    A commit costs the same for one message as for fifty, and waking a thread costs more than a fast handler does. So
+    the messages of a commit are handed to the item together, and no more workers are woken than are worth it: they take
+    one after the other here. What has waited since the writer last looked wakes one worker more, since a handler may be
+    slow for once.
     """
 
-    __slots__ = ("coming", "limit", "ready")
+    __slots__ = ("coming", "limit", "ready", "seen", "usual_seconds")
 
     def __init__(self) -> None:
         self.limit = 0  # how many may wait here; 0: none, each worker asks for its next message
+        self.usual_seconds = 0.0  # what a worker needs for one of them
+        self.seen: Claimed | None = None  # the first of them when the writer last looked
         self.coming = 0  # in the commit that is being made
         self.ready: deque[Claimed] = deque()
 
     @property
     def room(self) -> int:
         return max(0, self.limit - len(self.ready) - self.coming)
+
+    def is_enough(self, workers: int, messages: int) -> bool:
+        """Tell whether so many woken workers are soon through with so many messages and one more."""
+        return self.room > 0 and messages * self.usual_seconds < workers * _WORTH_WAKING_SECONDS
 
 
 def closed_gate() -> threading.Lock:
@@ -203,6 +214,10 @@ class StoreTransactions:
         self._cursor = self._connection.cursor()
         self._slots: dict[str, deque[Slot]] = {}
         self._intakes: dict[str, Intake] = {}
+        self._left: dict[str, Intake] = {}  # where messages may wait for workers that are not woken yet
+        self._meeting = (
+            threading.Lock()
+        )  # held where a worker and a message claimed ahead may miss each other
         self.depths = Depths(alone=engine.dialect.name == "sqlite")
         self._leaving: dict[str, int] = {}  # how many of those that ask next at a queue are to go home
         self._instance = instance
@@ -232,6 +247,10 @@ class StoreTransactions:
 
     def wait_for_work(self, slot: Slot) -> None:
         """Register a worker; called while a batch is built, so under the writer's turn."""
+        with self._meeting:
+            self._register(slot)
+
+    def _register(self, slot: Slot) -> None:
         if self._closed:
             slot.give(None)
         elif not slot.registered and self._leaving.get(slot.queue):
@@ -243,6 +262,57 @@ class StoreTransactions:
         elif not slot.registered:
             slot.registered = True
             self._slots.setdefault(slot.queue, deque()).append(slot)
+
+    @property
+    def left_ahead(self) -> bool:
+        """Tell whether messages were left to workers that are not woken: :meth:`rouse` is to look after them."""
+        return bool(self._left)
+
+    def rouse(self) -> bool:
+        """Wake one worker more for a queue whose messages have waited since the last call; tell whether some wait.
+
+        Called by the writer's thread alone, now and then.
+        """
+        for queue in list(self._left):
+            intake = self._left.pop(
+                queue
+            )  # first, so that what a commit leaves from here on is seen next time
+            if not intake.ready or not self._slots.get(
+                queue
+            ):  # where no worker is idle, the next to ask takes it
+                intake.seen = None
+                continue
+            self._left[queue] = intake
+            with self._meeting, contextlib.suppress(IndexError):  # a worker was faster
+                seen, intake.seen = intake.seen, intake.ready[0]
+                if seen is intake.seen:
+                    self._give_ahead(queue, intake)
+        return self.left_ahead
+
+    def _give_ahead(self, queue: str, intake: Intake) -> None:
+        """Give the next message that is claimed ahead to an idle worker, if there still is one."""
+        claimed = intake.ready.popleft()
+        slot = self._idle(queue)
+        if slot is None:
+            intake.ready.appendleft(claimed)
+        else:
+            slot.give(claimed)
+
+    def take_ahead(self, queue: str) -> list[Claimed]:
+        """Take back what is claimed ahead for workers that are gone."""
+        intake, taken = self.intake(queue), []
+        with self._meeting, contextlib.suppress(IndexError):
+            intake.limit = 0
+            while True:
+                taken.append(intake.ready.popleft())
+        return taken
+
+    def _idle(self, queue: str) -> Slot | None:
+        """Take an idle worker of a queue out of those that wait."""
+        slots = self._slots.get(queue)
+        with contextlib.suppress(IndexError):  # it was woken meanwhile
+            return slots.popleft() if slots else None
+        return None
 
     def intake(self, queue: str) -> Intake:
         """Return where messages of a queue wait that are claimed ahead."""
@@ -307,6 +377,7 @@ class StoreTransactions:
         for intake, claimed in ahead:
             intake.coming = 0
             intake.ready.append(claimed)
+            self._left[claimed.header.target_queue] = intake
         if self.depths.watched:
             self.depths.settle()
         if batch.due:
@@ -319,19 +390,19 @@ class StoreTransactions:
 
         Where fewer are idle, the next that ask are sent home as well: they may be on their way.
         """
-        slots = self._slots.get(queue, deque())
-        idle = len(slots) if count is None else min(count, len(slots))
-        for _ in range(idle):
-            slots.popleft().give(None)
-        if count is not None and count > idle:
-            self._leaving[queue] = self._leaving.get(queue, 0) + count - idle
+        sent = 0
+        while (count is None or sent < count) and (slot := self._idle(queue)) is not None:
+            slot.give(None)
+            sent += 1
+        if count is not None and count > sent:
+            self._leaving[queue] = self._leaving.get(queue, 0) + count - sent
 
     def close_queues(self) -> None:
         """Send every waiting worker home, and every one that asks from now on; called under the writer's turn."""
         self._closed = True
-        for slots in self._slots.values():
-            while slots:
-                slots.popleft().give(None)
+        for queue in self._slots:
+            while (slot := self._idle(queue)) is not None:
+                slot.give(None)
 
     def close(self) -> None:
         self._cursor.close()
@@ -426,21 +497,27 @@ class StoreTransactions:
     ) -> None:
         """Give new messages of empty queues to waiting workers: accepted and claimed in one write."""
         self._empty -= batch.filled
+        woken: Counter[str] = Counter()
+        handed: Counter[str] = Counter()
         for index, header in enumerate(batch.headers):
             if header.status != _QUEUED:
                 continue
             queue = header.target_queue
-            slots = self._slots.get(queue)
-            intake = None if slots else self._intakes.get(queue)
-            taken = slots or (intake is not None and intake.room)
-            if not taken or queue not in self._empty or header.not_before_us:
+            empty = queue in self._empty and not header.not_before_us
+            intake = self._intakes.get(queue)
+            slot = None
+            if empty and (intake is None or not intake.is_enough(woken[queue], handed[queue])):
+                slot = self._idle(queue)
+            if not empty or (slot is None and not self._room(queue)):
                 self._empty.discard(queue)
                 batch.filled.add(queue)
                 continue
+            handed[queue] += 1
             header = header._replace(status=_DELIVERED, attempts=1)
             batch.headers[index] = header
-            if slots:
-                self._give(batch, given, slots.popleft(), header, batch.texts[index])
+            if slot is not None:
+                woken[queue] += 1
+                self._give(batch, given, slot, header, batch.texts[index])
             elif intake is not None:
                 self._keep_ready(batch, ahead, intake, header, batch.texts[index])
 
@@ -494,8 +571,8 @@ class StoreTransactions:
                 raise StoreError("the request has an answer already.")
         if batch.energy:
             run.insert_energy.run_many(cursor, batch.energy)
-        if batch.settled and run.settle_energy.run_many(cursor, batch.settled) != len(batch.settled):
-            run.upsert_energy.run_many(cursor, batch.settled)
+        if batch.settled:
+            run.settle_energy.run_many(cursor, batch.settled)
         if batch.events:
             run.insert_event.run_many(cursor, batch.events)
         for step in batch.run:
@@ -534,19 +611,21 @@ class StoreTransactions:
         given: list[tuple[Slot, Claimed]],
         ahead: list[tuple[Intake, Claimed]],
     ) -> None:
-        slots = self._slots.get(queue, ())
-        count = len(slots) + self._room(queue)
+        count = len(self._slots.get(queue, ())) + self._room(queue)
         rows = self._statements.claim.run(self._cursor, (queue, batch.steady_us, count)).fetchall()
         # RETURNING promises no order.
         rows.sort(key=lambda row: (row[_PRIORITY], row[_ID]))
         if len(rows) < count and self._sqlite:
             self._empty.add(queue)
-        for row in rows:
+        intake, woken = self.intake(queue), 0
+        for handed, row in enumerate(rows):
             header = Header._make(row[:-1])
-            if slots:
-                self._give(batch, given, slots.popleft(), header, row[-1])
+            slot = None if intake.is_enough(woken, handed) else self._idle(queue)
+            if slot is not None:
+                woken += 1
+                self._give(batch, given, slot, header, row[-1])
             else:
-                self._keep_ready(batch, ahead, self._intakes[queue], header, row[-1])
+                self._keep_ready(batch, ahead, intake, header, row[-1])
 
 
 _BEGIN_SQL = (

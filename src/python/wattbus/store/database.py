@@ -22,8 +22,8 @@ from wattbus.store.failures import meaning_of
 
 #: The schema that this release reads and writes; the newest file in ``migrations/versions``.
 SCHEMA = "0008"
-# A statement is prepared for each number of rows that a commit may have; see wattbus.store.statements.
-_STATEMENTS = 1024
+# A statement is prepared for each size and each set of columns that a commit may have; see wattbus.store.statements.
+_STATEMENTS = 256
 #: Stores up to this size are checked whole at each start, in a second or so; of larger ones the doctor looks at all.
 _CHECKED_BYTES = 256 * 1024 * 1024
 _KEPT_BACKUPS = 3

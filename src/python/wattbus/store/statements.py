@@ -31,7 +31,8 @@ from sqlalchemy.sql import ClauseElement
 
 from wattbus.store.tables import attempts, bodies, energy, energy_intervals, event_log, messages, processes
 
-_ROWS_A_STATEMENT = 64
+# Rows a statement: few sizes, since SQLite takes as long to prepare a statement of many rows as to run it ten times.
+_SIZES = (64, 16, 4, 2, 1)
 _ONE_ROW = re.compile(r"(INSERT INTO .*? VALUES )(\(.*?\)(?= ON CONFLICT|$))(.*)", re.DOTALL)
 
 
@@ -73,9 +74,17 @@ class Insert:
     """
 
     def __init__(
-        self, table: Table, names: Sequence[str], dialect: Dialect, *, keep_first: bool = False
+        self,
+        table: Table,
+        names: Sequence[str],
+        dialect: Dialect,
+        *,
+        keep_first: bool = False,
+        replace: Sequence[str] = (),
     ) -> None:
-        self._table, self._names, self._dialect, self._keep_first = table, tuple(names), dialect, keep_first
+        """``keep_first``: a row that is there stays as it is; ``replace``: or takes these columns of the new one."""
+        self._table, self._names, self._dialect = table, tuple(names), dialect
+        self._keep_first, self._replace = keep_first, tuple(replace)
         self._booleans = (
             tuple(index for index, name in enumerate(names) if isinstance(table.c[name].type, Boolean))
             if dialect.name == "sqlite"
@@ -101,10 +110,12 @@ class Insert:
             columns[index] = tuple(map(int, columns[index]))
         given = tuple([index for index, column in enumerate(columns) if column.count(None) != count])
         cells = list(zip(*[columns[index] for index in given], strict=True))
-        for start in range(0, count, _ROWS_A_STATEMENT):
-            part = cells[start : start + _ROWS_A_STATEMENT]
-            text = self._texts.get((given, len(part))) or self._text(given, len(part))
-            cursor.execute(text, tuple(chain.from_iterable(part)))
+        start = 0
+        for size in _SIZES:
+            while count - start >= size:
+                text = self._texts.get((given, size)) or self._text(given, size)
+                cursor.execute(text, tuple(chain.from_iterable(cells[start : start + size])))
+                start += size
 
     def _run_one(self, cursor: Any, row: tuple[Any, ...]) -> None:
         """Insert one row, as when a single client waits: turning rows into columns would be most of the work."""
@@ -120,9 +131,17 @@ class Insert:
     def _text(self, given: tuple[int, ...], size: int) -> str:
         """Return the statement for so many rows with these columns: one row's, its values repeated."""
         row: dict[str, Any] = {self._names[index]: bindparam(self._names[index]) for index in given}
-        if self._keep_first:
+        if self._keep_first or self._replace:
             upsert = postgresql.insert if self._dialect.name == "postgresql" else sqlite.insert
-            clause: ClauseElement = upsert(self._table).values(row).on_conflict_do_nothing()
+            new = upsert(self._table).values(row)
+            clause: ClauseElement = (
+                new.on_conflict_do_update(
+                    index_elements=self._table.primary_key.columns,
+                    set_={name: new.excluded[name] for name in self._replace},
+                )
+                if self._replace
+                else new.on_conflict_do_nothing()
+            )
         else:
             clause = insert(self._table).values(row).inline()  # no id is asked for
         head, values, rest = _ONE_ROW.fullmatch(str(clause.compile(dialect=self._dialect))).groups()  # type: ignore[union-attr]
@@ -138,8 +157,8 @@ class Statements:
         def prepared(clause: ClauseElement, *names: str) -> Statement:
             return Statement(clause, dialect, names)
 
-        def insert_into(table: Table, columns: Iterable[str]) -> Insert:
-            return Insert(table, tuple(columns), dialect)
+        def insert_into(table: Table, columns: Iterable[str], **clash: Any) -> Insert:
+            return Insert(table, tuple(columns), dialect, **clash)
 
         queued: ColumnElement[Any] = literal_column("'Queued'")
         delivered: ColumnElement[Any] = literal_column("'Delivered'")
@@ -316,27 +335,7 @@ class Statements:
             "until_us",
         )
         # The ledger may settle an attempt before the attempt's own row is there: then the settled row stays.
-        upsert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        row: dict[str, Any] = {name: bindparam(name) for name in energy.c.keys()}
-        key = ("message_id", "attempt", "scope")
-        figures = [name for name in energy.c.keys() if name not in (*key, "item", "facts")]
-        self.insert_energy = Insert(energy, tuple(row), dialect, keep_first=True)
-        settled = upsert(energy).values(row)
-        self.upsert_energy = prepared(
-            settled.on_conflict_do_update(
-                index_elements=key, set_={name: settled.excluded[name] for name in figures}
-            ),
-            *row,
-        )
-        self.settle_energy = Statement(
-            update(energy)
-            .where(
-                energy.c.message_id == bindparam("message_id_"),
-                energy.c.attempt == bindparam("attempt_"),
-                energy.c.scope == bindparam("scope_"),
-            )
-            .values({name: bindparam(f"{name}_") for name in figures}),
-            dialect,
-            [f"{name}_" for name in energy.c.keys()],
-            unused=("item_", "facts_"),
-        )
+        names = energy.c.keys()
+        known = (*energy.primary_key.columns.keys(), "item", "facts")
+        self.insert_energy = insert_into(energy, names, keep_first=True)
+        self.settle_energy = insert_into(energy, names, replace=[name for name in names if name not in known])

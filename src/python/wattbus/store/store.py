@@ -231,22 +231,23 @@ class Store:
         self._writer.submit(*after, Wait(self._transactions, slot))
         return slot.wait()
 
-    def claim_ahead(self, queue: str, limit: int) -> None:
-        """Let up to ``limit`` messages of a queue be claimed before a worker asks for them; 0 for none."""
+    def claim_ahead(self, queue: str, limit: int, usual_seconds: float = 0.0) -> None:
+        """Let up to ``limit`` messages of a queue be claimed before a worker asks for them; 0 for none.
+
+        ``usual_seconds`` is what a worker needs for one of them.
+        """
         if not self.shared:
-            self._transactions.intake(queue).limit = limit
+            intake = self._transactions.intake(queue)
+            intake.limit, intake.usual_seconds = limit, usual_seconds
 
     def put_back(self, queue: str) -> int:
         """Give back what was claimed ahead for workers that are gone, and return how many messages that were."""
-        intake = self._transactions.intake(queue)
-        intake.limit, count = 0, 0
-        while intake.ready:
-            with contextlib.suppress(IndexError):
-                self.give_back(intake.ready.popleft())
-                count += 1
-        if count:
+        taken = self._transactions.take_ahead(queue)
+        for claimed in taken:
+            self.give_back(claimed)
+        if taken:
             self.flush()
-        return count
+        return len(taken)
 
     def give_back(self, claimed: Claimed) -> None:
         """Put a claimed message back that nobody began with, as soon as the store takes it."""

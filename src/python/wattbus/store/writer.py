@@ -18,6 +18,7 @@ from wattbus.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 
 _CROWD = 3
 _LARGEST_GROUP = 512
+_LOOK_SECONDS = 0.001  # after a commit that has left something to be looked after
 
 
 class Unit(Protocol):
@@ -43,8 +44,16 @@ class Transactions(Protocol):
 
     errors: tuple[type[Exception], ...]
 
+    @property
+    def left_ahead(self) -> bool:
+        """Tell whether a commit has left something that :meth:`rouse` is to look after."""
+        ...
+
     def commit(self, units: list[Unit]) -> None:
         """Apply all units in one transaction; raise, with nothing applied, if that cannot be."""
+
+    def rouse(self) -> bool:
+        """Wake whoever is needed for what a commit has left; tell whether some of it is left still."""
 
     def close(self) -> None: ...
 
@@ -88,7 +97,7 @@ class Writer:
                 self._commit(list(units))
             finally:
                 self._turn.release()
-            if self._waiting:
+            if self._waiting or self._transactions.left_ahead:
                 self._gathered.ring()
             return
         self._waiting.extend(units)
@@ -123,14 +132,17 @@ class Writer:
         self._transactions.close()
 
     def _write(self) -> None:
+        left = False
         while not (self._closing and not self._waiting):
-            self._gathered.wait()
+            self._gathered.wait(_LOOK_SECONDS if left else -1)
             while self._waiting:
                 with self._turn:
                     units = self._gather()
                     self._crowded = len(units) > _CROWD
                     if units:
                         self._commit(units)
+                self._transactions.rouse()
+            left = self._transactions.rouse()
 
     def _gather(self) -> list[Unit]:
         take = self._waiting.popleft
@@ -212,7 +224,10 @@ class _Bell:
         with contextlib.suppress(RuntimeError):  # two rang at once: the lock is open already
             self._lock.release()
 
-    def wait(self) -> None:
-        """Wait for a ring; one that came before is enough. The caller looks for work after this returns."""
-        self._lock.acquire()
+    def wait(self, seconds: float) -> None:
+        """Wait for a ring, so long at most (-1: for ever); one that came before is enough.
+
+        The caller looks for work after this returns.
+        """
+        self._lock.acquire(timeout=seconds)
         self._rung = False
