@@ -31,6 +31,7 @@ class Visitor:
         self.page.goto(f"{self.door.url}/login")
         self.page.get_by_label("Token").fill(token or self.door.token)
         self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url(lambda url: "/login" not in url)
         return self.page
 
     def go(self, path: str) -> Page:
