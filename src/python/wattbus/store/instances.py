@@ -11,9 +11,9 @@ from sqlalchemy import Engine, select, update
 
 from wattbus import words
 from wattbus.home import Home
-from wattbus.store.batch import LEASE_SECONDS
 from wattbus.store.database import holder_of, transaction
 from wattbus.store.tables import instances
+from wattbus.store.transactions import LEASE_SECONDS
 
 RUNNING, TROUBLED = "Running", "Troubled"
 

@@ -16,8 +16,9 @@ from sqlalchemy.sql import ClauseElement
 
 from wattbus import words
 from wattbus.errors import StoreError
-from wattbus.store.batch import Batch, closed_gate
+from wattbus.store.batch import Batch
 from wattbus.store.rows import Event, Header
+from wattbus.store.slots import closed_gate
 from wattbus.store.tables import Priority, Status, event_log, messages, processes
 from wattbus.store.units import Acceptance
 

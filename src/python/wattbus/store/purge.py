@@ -19,10 +19,11 @@ from sqlalchemy.engine import Dialect
 
 from wattbus import words
 from wattbus.errors import StoreError
-from wattbus.store.batch import Batch, closed_gate
+from wattbus.store.batch import Batch
 from wattbus.store.energy_queries import close_again
 from wattbus.store.filters import MessageFilter
 from wattbus.store.moves import By, execute
+from wattbus.store.slots import closed_gate
 from wattbus.store.store import Store
 from wattbus.store.tables import (
     Status,

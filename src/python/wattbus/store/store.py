@@ -25,10 +25,10 @@ from wattbus.clock import SYSTEM, Clock
 from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Tier
 from wattbus.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 from wattbus.home import Home, write_durably
-from wattbus.store.batch import LEASE_SECONDS, Slot, StoreTransactions
 from wattbus.store.database import HomeLock, close_store, open_store, transaction
 from wattbus.store.moves import resumed_us
 from wattbus.store.rows import Claimed, Event, Header, ProcessRow, energy_row
+from wattbus.store.slots import Slot
 from wattbus.store.space import Space
 from wattbus.store.tables import (
     Outcome,
@@ -41,6 +41,7 @@ from wattbus.store.tables import (
     messages,
     processes,
 )
+from wattbus.store.transactions import LEASE_SECONDS, StoreTransactions
 from wattbus.store.troubles import Troubles
 from wattbus.store.units import Acceptance, Delivery, Grab, Notes, Reply, Wait, unhandled
 from wattbus.store.writer import Unit, Writer

@@ -11,9 +11,11 @@ from typing import Any
 
 from wattbus.energy.record import EnergyRecord, EnergyStatus, Tier
 from wattbus.errors import QueueFull, StoreBusy, StoreError, StoreFailed, StoreFull, UsedKey, WattbusError
-from wattbus.store.batch import Batch, Slot, StoreTransactions, closed_gate
+from wattbus.store.batch import Batch
 from wattbus.store.rows import Body, Claimed, Event, Header, ProcessRow, energy_row
+from wattbus.store.slots import Slot, closed_gate
 from wattbus.store.tables import Status
+from wattbus.store.transactions import StoreTransactions
 
 
 class Acceptance:
