@@ -60,7 +60,8 @@ ReportStatus = Literal["draft", "final", "corrective", "other"]
 class Part(BaseModel):
     """One object of a report; an absent field is absent from the document, never null."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+    # Built when the first report is: not when a page is opened that could show one.
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
