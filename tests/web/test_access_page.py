@@ -37,7 +37,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(tmp_path: Path) -> None:
     [
         ({"name": "x", "role": "king"}, "role"),
         ({"name": "  ", "role": "viewer"}, "a token needs a name"),
-        ({"name": "x", "days": -1}, "never valid"),
+        ({"name": "x", "days": -1}, "cannot be valid for -1 days"),
         ({"nam": "x"}, "name"),
     ],
 )

@@ -57,7 +57,9 @@ def tables_beside(home: Home, store_url: str | None, address: str) -> TrainingTa
 
 
 def _are_one(store_url: str, address: str) -> bool:
-    ours, theirs = make_url(store_url), make_url(address)
+    from wattbus.ml.tables import parse_url
+
+    ours, theirs = make_url(store_url), parse_url(address)
     return (ours.host, ours.port, ours.database) == (theirs.host, theirs.port, theirs.database)
 
 

@@ -92,7 +92,7 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
     """Return the application that answers for a director."""
     # No pages made elsewhere: FastAPI's own documentation page loads its script from a CDN.
     app = FastAPI(title="wattbus", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    drawing = Drawing(lambda: _production(desk))
+    drawing = app.state.drawing = Drawing(lambda: _production(desk))
     twins, book = Twins(drawing), AuditBook(desk)
     for part in (
         home_page,

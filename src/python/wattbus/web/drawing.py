@@ -53,20 +53,20 @@ class Drawing:
     def __init__(self, production: Any) -> None:
         """``production`` returns the name and the state that stand in the head of every page."""
         self._production = production
-        self._environment = Environment(
+        self.environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=select_autoescape(default=True, default_for_string=True),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(
+        self.environment.filters.update(
             seconds=words.seconds, joules=words.joules, size=words.size, counted=words.counted, clean=words.clean,
             clean_lines=words.clean_lines, joule_range=words.joule_range, watts=words.watts,
             sparkline=sparkline, moment=_moment, state=_state, figure=_figure, pretty=_pretty, short=_short,
             from_json=json.loads,
         )  # fmt: skip
-        self._environment.globals.update(
+        self.environment.globals.update(
             menu=MENU,
             version=__version__,
             curl=_curl,
@@ -77,13 +77,13 @@ class Drawing:
 
     def share(self, **functions: Any) -> None:
         """Give the templates functions of a part under these names."""
-        self._environment.globals.update(functions)
+        self.environment.globals.update(functions)
 
     def page(self, request: Request, template: str, view: Any, told: Any = None, **more: Any) -> str:
         """Return a page as text; ``view`` is what it shows, ``told`` a sentence from the action before."""
         who = getattr(request.state, "who", None)
         name, state = self._production()
-        return self._environment.get_template(template).render(
+        return self.environment.get_template(template).render(
             request=request,
             view=view,
             told=told,
