@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, or_, select
 
 from components import echo_production
 from conftest import SHARED
@@ -182,9 +182,13 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path, rounds:
 
 
 def _open(bus: testing.ProductionUnderTest) -> list[int]:
-    """Return what has not ended; a process that waits for a message that was put aside waits rightly."""
-    aside = messages.alias()
-    waits_rightly = exists().where(aside.c.parent_id == messages.c.id, aside.c.status == "Suspended")
+    """Return what has not ended; a process that waits for what was put aside (child, response) waits rightly."""
+    aside, child = messages.alias(), messages.alias()
+    children = select(child.c.id).where(child.c.parent_id == messages.c.id).correlate(messages)
+    waits_rightly = exists().where(
+        aside.c.status == "Suspended",
+        or_(aside.c.parent_id == messages.c.id, aside.c.parent_id.in_(children)),
+    )
     query = select(messages.c.id).where(messages.c.status.in_(_OPEN), ~waits_rightly)
     with bus.production.store.engine.connect() as connection:
         return list(connection.execute(query).scalars())
