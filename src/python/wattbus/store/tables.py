@@ -384,3 +384,16 @@ saved_searches = Table(
     Column("saved_by", String(128), nullable=False),
     Column("saved_us", BigInteger, nullable=False),
 )
+
+# Label profiles, analyses, imported runs: each version stays as it was saved.
+documents = Table(
+    "documents",
+    metadata,
+    Column("kind", String(32), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("made_us", BigInteger, nullable=False),
+    Column("made_by", String(128), nullable=False),
+    PrimaryKeyConstraint("kind", "name", "version"),
+)
