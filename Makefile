@@ -30,8 +30,12 @@ help:
 demo: $(RUN_STAMP)
 	@$(BIN)/wattbus demo
 
+# In as many processes as there are cores, four at most: each may load a model. JOBS=0 runs them in this one.
+JOBS ?= logical
+SPREAD := -n $(JOBS) --maxprocesses 4 --dist loadfile
+
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest --ignore=tests/faults --ignore=tests/browser
+	@$(BIN)/python -m pytest --ignore=tests/faults --ignore=tests/browser $(SPREAD)
 
 # People at the portal, in a real Chromium: Debian's package chromium, or the one that WATTBUS_TEST_CHROMIUM names.
 browser: $(DEV_STAMP)
