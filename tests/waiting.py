@@ -11,7 +11,7 @@ from wattbus.store.queries import list_messages
 from wattbus.store.rows import Header
 
 
-def wait_for(bus: PythonDoor, condition: Callable[[list[Header]], bool], seconds: float = 20.0) -> None:
+def wait_for(bus: PythonDoor, condition: Callable[[list[Header]], bool], seconds: float = 60.0) -> None:
     """Wait until the messages of the store, the newest first, satisfy ``condition``."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
@@ -20,7 +20,7 @@ def wait_for(bus: PythonDoor, condition: Callable[[list[Header]], bool], seconds
         pause.wait(0.01)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Wait until ``condition`` holds; ``what`` says in words what was waited for."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():

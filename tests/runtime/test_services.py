@@ -49,6 +49,7 @@ def test_a_polling_service_is_called_at_its_call_interval_each_time_in_one_sessi
         wait_for(
             bus, lambda rows: _requests(rows) == 2 and all(row.status == Status.COMPLETED for row in rows)
         )
+        clock.wait_for_sleeper("Polls#poll")
         clock.advance(59)
         clock.advance(2)
         wait_for(bus, lambda rows: _requests(rows) == 4)
@@ -90,6 +91,7 @@ def test_a_source_that_stays_broken_is_one_line_of_the_event_log_and_is_tried_ag
     with testing.production(polls_production(Broken, CallInterval=10), tmp_path, clock=clock) as bus:
         for calls in (1, 2, 3):
             until(lambda: Broken.calls >= calls, f"call {calls}")  # noqa: B023
+            clock.wait_for_sleeper("Polls#poll")
             clock.advance(11)
         bus.production.store.flush()
         errors = [line for line in list_events(bus.production.store.engine, limit=50) if line.type == "Error"]

@@ -139,7 +139,7 @@ def test_what_a_training_staged_is_published_by_a_message_and_rolled_back(tmp_pa
 def test_a_running_training_tells_how_far_it_is_and_is_cancelled(tmp_path: Path) -> None:
     with opened(tmp_path) as ask:
         number = train(ask, num_train_epochs=1000)
-        until(lambda: bool(_seen(ask, number)["losses"]), "the first losses are there", 60)
+        until(lambda: bool(_seen(ask, number)["losses"]), "the first losses are there", 180)
 
         running = _seen(ask, number)
         page = ask.page(f"/trainings/{number}").said
