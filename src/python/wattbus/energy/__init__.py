@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wattbus.energy.attempt_window import current_window
     from wattbus.energy.carbon import CarbonIntensity, carbon_intensity
     from wattbus.energy.codecarbon_feed import CodecarbonFeed
     from wattbus.energy.feed import FakeFeed, NullFeed, PowerFeed
     from wattbus.energy.ledger import Ledger
     from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Scope, TaskFacts, Tier
     from wattbus.energy.remote import RemoteEstimate, estimate_remote
-    from wattbus.energy.window import current_window
 
 _HOMES = {
     "CarbonIntensity": "carbon",
@@ -30,7 +30,7 @@ _HOMES = {
     "Tier": "record",
     "RemoteEstimate": "remote",
     "estimate_remote": "remote",
-    "current_window": "window",
+    "current_window": "attempt_window",
 }
 
 __all__ = [

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from wattbus.energy.account import Account
+from wattbus.energy.attempt_window import Window
 from wattbus.energy.batch_window import BatchWindow
 from wattbus.energy.calibration import Calibration
 from wattbus.energy.carbon import CarbonIntensity
@@ -27,7 +28,6 @@ from wattbus.energy.feed_thread import FeedThread, Gap
 from wattbus.energy.interval import interval_record, joined
 from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.energy.split import Load, split_interval
-from wattbus.energy.window import Window
 
 logger = logging.getLogger("wattbus.energy")
 
