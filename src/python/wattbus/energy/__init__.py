@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from wattbus.energy.codecarbon_feed import CodecarbonFeed
     from wattbus.energy.feed import FakeFeed, NullFeed, PowerFeed
     from wattbus.energy.ledger import Ledger
+    from wattbus.energy.measured import Measured, WindowObserver, window
+    from wattbus.energy.process_meter import wait_until_metering
     from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Scope, TaskFacts, Tier
     from wattbus.energy.remote import RemoteEstimate, estimate_remote
 
@@ -31,6 +33,10 @@ _HOMES = {
     "RemoteEstimate": "remote",
     "estimate_remote": "remote",
     "current_window": "attempt_window",
+    "Measured": "measured",
+    "WindowObserver": "measured",
+    "window": "measured",
+    "wait_until_metering": "process_meter",
 }
 
 __all__ = [
@@ -41,15 +47,19 @@ __all__ = [
     "FakeFeed",
     "IntervalRecord",
     "Ledger",
+    "Measured",
     "NullFeed",
     "PowerFeed",
     "RemoteEstimate",
     "Scope",
     "TaskFacts",
     "Tier",
+    "WindowObserver",
     "carbon_intensity",
     "current_window",
     "estimate_remote",
+    "wait_until_metering",
+    "window",
 ]
 
 

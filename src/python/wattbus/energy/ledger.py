@@ -116,6 +116,11 @@ class Ledger:
             self._born.append(window)
         return window
 
+    def take_in(self, window: Window) -> None:
+        """Meter a window that its owner made itself."""
+        if self.running:
+            self._born.append(window)
+
     def open_batch(self, attempts: Sequence[tuple[int, int]], item: str) -> BatchWindow:
         """Open the window of one piece of work for several attempts, each (message id, attempt number)."""
         window = BatchWindow(self, attempts, item)
