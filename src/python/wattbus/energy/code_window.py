@@ -40,6 +40,11 @@ class CodeWindow(Window):
         else:
             child_time.begin(self)
 
+    @property
+    def number(self) -> int:
+        """The number that its records bear."""
+        return self._message_id
+
     def detach(self) -> None:
         """Stop counting this thread: other work has it now."""
         now = time.thread_time_ns()

@@ -24,11 +24,12 @@ from wattbus.errors import WattbusError
 
 if TYPE_CHECKING:
     from wattbus.energy.carbon import CarbonIntensity
+    from wattbus.energy.machine_account import MachineAccount
 
 logger = logging.getLogger("wattbus.energy")
 
 JOULES_PER_KWH = 3_600_000.0
-START_SECONDS = 60.0
+START_SECONDS = 15.0
 
 
 class ProcessMeter:
@@ -75,6 +76,13 @@ class ProcessMeter:
         self.ledger.stop()
 
     @cached_property
+    def account(self) -> MachineAccount:
+        """The one account of the whole machine, which all trackers of this process share."""
+        from wattbus.energy.machine_account import MachineAccount
+
+        return MachineAccount(self)
+
+    @cached_property
     def carbon(self) -> CarbonIntensity | None:
         """The carbon intensity that the environment names, or None; a wrong one is said in the log."""
         with _importing:
@@ -101,15 +109,23 @@ class ProcessMeter:
 class ConfiguredFeed:
     """The power feed that the environment asks for; read in the feed's thread, since that takes a third of a second.
 
-    ``cpu_tdp_watts`` and ``ram_watts`` may be set before the meter starts; they replace codecarbon's guesses.
+    What is stated before it starts replaces codecarbon's guesses.
     """
 
     def __init__(self) -> None:
-        self.cpu_tdp_watts: float | None = None
-        self.ram_watts: float | None = None
+        self._stated: tuple[float | None, float | None] = (None, None)
+        self._started = False
         self._feed: PowerFeed = NullFeed()
 
+    def state(self, cpu_tdp_watts: float | None, ram_watts: float | None) -> bool:
+        """State the power of the processor and of the memory; False when it is too late for something new."""
+        if self._started:
+            return self._stated == (cpu_tdp_watts, ram_watts)
+        self._stated = (cpu_tdp_watts, ram_watts)
+        return True
+
     def start(self) -> PowerFacts:
+        self._started = True
         with _importing:
             from wattbus.config import read_config
             from wattbus.energy.codecarbon_feed import CodecarbonFeed, load_readers
@@ -118,7 +134,8 @@ class ConfiguredFeed:
             if config.energy:
                 load_readers()
         if config.energy:
-            self._feed = CodecarbonFeed(cpu_tdp_watts=self.cpu_tdp_watts, ram_watts=self.ram_watts)
+            cpu_tdp_watts, ram_watts = self._stated
+            self._feed = CodecarbonFeed(cpu_tdp_watts=cpu_tdp_watts, ram_watts=ram_watts)
         else:
             self._feed = NullFeed("WATTBUS_ENERGY is off")
         return self._feed.start()
