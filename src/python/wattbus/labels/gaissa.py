@@ -8,6 +8,7 @@ first interval with ``upper >= x > lower``, else the worst class; the compound i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 from wattbus.labels.profile import LabelProfile, Metric
 
@@ -24,16 +25,17 @@ def class_of(metric: Metric, value: float, classes: str) -> str:
 def compound_of(grades: Iterable[tuple[str, float]], classes: str) -> str | None:
     """Return the letter of several letters with their weights; None where none of them has a weight.
 
+    Reckoned in fractions of the weights as they are written (0.1 is a tenth), so that a tie is a tie: in floating
+    point 4/6 + 5/6 may miss 1.5 by a hair and fall to the other side.
+
     >>> compound_of([("A", 1), ("B", 1)], "ABCDE"), compound_of([("B", 1), ("C", 1)], "ABCDE")
     ('A', 'C')
     """
-    known = [(classes.index(letter), weight) for letter, weight in grades]
+    known = [(classes.index(letter), Fraction(repr(float(weight)))) for letter, weight in grades]
     total = sum(weight for _, weight in known)
     if not total > 0:
         return None
-    # Weights first, as GAISSA does: in another order a tie could fall to the other side of a half.
-    mean = sum(place * (weight / total) for place, weight in known)
-    return classes[round(mean)]
+    return classes[round(sum(place * weight for place, weight in known) / total)]
 
 
 def compound(profile: LabelProfile, letters: dict[str, str]) -> str | None:

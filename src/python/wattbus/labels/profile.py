@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -84,8 +85,8 @@ class Metric(BaseModel):
     def _checked(self) -> Self:
         if not 0 <= self.weight <= LARGEST_WEIGHT:
             raise ValueError(
-                f"the weight of {self.key} is {number(self.weight)}: give a number from 0 to {LARGEST_WEIGHT:,}; 0 shows "
-                "the metric and leaves it out of the compound."
+                f"the weight of {self.key} is {number(self.weight)}: give a number from 0 to {LARGEST_WEIGHT:,}; "
+                "0 shows the metric and leaves it out of the compound."
             )
         bounds = [bound for one in self.intervals for bound in (one.lower, one.upper) if bound is not None]
         if not all(math.isfinite(bound) for bound in bounds):
@@ -105,7 +106,7 @@ class Metric(BaseModel):
     def _check_neighbours(self) -> None:
         """Refuse gaps, overlaps, and classes that do not stand in the order of the direction."""
         rising = sorted(self.intervals, key=lambda one: one.bounds)
-        for one, other in zip(rising, rising[1:], strict=False):
+        for one, other in itertools.pairwise(rising):
             (_, end), (begin, _) = one.bounds, other.bounds
             if begin < end:
                 raise ValueError(
@@ -114,8 +115,8 @@ class Metric(BaseModel):
                 )
             if begin > end:
                 raise ValueError(
-                    f"the intervals {one.letter} and {other.letter} of {self.key} leave a gap between {number(end)} and "
-                    f"{number(begin)}: let one begin where the other ends."
+                    f"the intervals {one.letter} and {other.letter} of {self.key} leave a gap between "
+                    f"{number(end)} and {number(begin)}: let one begin where the other ends."
                 )
         letters = "".join(one.letter for one in rising)
         wanted = "".join(sorted(letters, reverse=self.direction is Direction.HIGHER))
@@ -150,8 +151,8 @@ class LabelProfile(BaseModel):
             letters = sorted(one.letter for one in metric.intervals)
             if letters != list(self.classes):
                 raise ValueError(
-                    f"the metric {metric.key} has intervals for {', '.join(letters) or 'no class'}: it needs one for each "
-                    f"of {', '.join(self.classes)}."
+                    f"the metric {metric.key} has intervals for {', '.join(letters) or 'no class'}: it needs one "
+                    f"for each of {', '.join(self.classes)}."
                 )
         if not any(metric.weight > 0 for metric in self.metrics):
             raise ValueError("every metric has the weight 0: give at least one a weight above 0.")
