@@ -29,7 +29,7 @@ def content(**changes: Any) -> dict[str, Any]:
     bounds = [(0, 1), (1, 10), (10, 100), (100, 1000), (1000, None)]
     metric: dict[str, Any] = {
         "id": "co2", "name": "CO2", "unit": "g", "direction": "lower", "weight": 1,
-        "intervals": [{"letter": one, "lower": low, "upper": up} for one, (low, up) in zip("ABCDE", bounds, strict=True)],
+        "intervals": intervals(*((one, *pair) for one, pair in zip("ABCDE", bounds, strict=True))),
     }  # fmt: skip
     own = {name: value for name, value in changes.items() if name in ("name", "classes", "stage", "metrics")}
     metric.update({name: value for name, value in changes.items() if name not in own})

@@ -36,6 +36,7 @@ class LabelFace:
     letter: str | None
     reason: str  # why there is no letter, or what the letter rests on
     scale: str  # "ABCDE" or "ABCDEFG"
+    span: str  # without a letter, the classes that the bounds reach: "C to E", or "D"; empty: none
     tier: str
     coverage: str  # "energy known of 5 of 6 attempts (83 %)"
     classes: tuple[FaceClass, ...] = ()
@@ -54,6 +55,7 @@ class LabelFace:
             self.interval,
             self.bounds,
             f"class {self.letter} of {self.scale[0]} to {self.scale[-1]}" if self.letter else "no letter",
+            f"its bounds reach {self.span}" if self.span else "",
             self.reason,
             f"tier {self.tier}",
             self.coverage,
