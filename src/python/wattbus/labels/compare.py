@@ -9,7 +9,10 @@ from wattbus.energy.figures import RunFigures
 from wattbus.energy.record import Tier
 from wattbus.labels.headline import UNITS, headline_of
 
-APART = "Figures of unlike tasks, tiers, hardware or batch are not comparable: each group stands for itself, with a front of its own."
+APART = (
+    "Figures of unlike tasks, tiers, hardware or batch are not comparable: "
+    + "each group stands for itself, with a front of its own."
+)
 
 
 @dataclass(frozen=True)
