@@ -5,24 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from markupsafe import Markup
 
-from wattbus.energy.advice import machine_in_words
-from wattbus.energy.hardware import read_machine
-from wattbus.energy.label import labels_of
-from wattbus.labels.compare import Compared, ComparedGroup, Comparison, compare, compared
+from wattbus.labels.compare import Compared, ComparedGroup, Comparison, compare, compared_models
 from wattbus.labels.faces import amount
-from wattbus.labels.headline import figures_of_label
-from wattbus.labels.history import list_evaluations
-from wattbus.labels.own_runs import completed
-from wattbus.store.energy_queries import newest_records
 from wattbus.web.desk import Desk
 from wattbus.web.svg import element, text, title
 from wattbus.web.twin import Twins
 
-_LISTED_RECORDS = 2_000
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 300.0, 62.0, 24.0, 18.0, 40.0
 _LONGEST_NAME = 28
 
@@ -39,27 +30,11 @@ def add(twins: Twins, desk: Desk) -> None:
 
     def models() -> CompareModelsView:
         """Compare models by energy and quality; what cannot be compared stands apart."""
-        return CompareModelsView(compare(compared_models(desk)))
+        with desk.reading() as engine:
+            return CompareModelsView(compare(compared_models(engine, desk.models())))
 
     twins.share(compare_chart=draw_group, amount=amount)
     twins.view("/energy/labels/compare", "label_compare.html", models, tag="labels")
-
-
-def compared_models(desk: Desk) -> list[Compared]:
-    """Return what stands in the comparison: models by their stored attempts, and evaluations."""
-    found = []
-    with desk.reading() as engine:
-        if engine is None:
-            return []
-        records = newest_records(engine, limit=_LISTED_RECORDS)
-        evaluations = list_evaluations(engine)
-    hardware, store = machine_in_words(read_machine()), desk.models()
-    for name in sorted({one.model for one in records if one.model}):
-        for label in labels_of(name, records):
-            figures = completed(figures_of_label(label, hardware), store)
-            found.append(compared(figures.name, f"/energy/models/{quote(name, safe='/')}", figures))
-    found += [compared(one.name, one.address, one.evaluation.figures) for one in evaluations]
-    return found
 
 
 def draw_group(group: ComparedGroup) -> Markup:

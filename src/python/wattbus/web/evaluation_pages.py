@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy import Engine
+from starlette.datastructures import UploadFile
 
+from wattbus.access import Role
 from wattbus.energy.figures import RunFigures
-from wattbus.errors import UnknownName
+from wattbus.errors import BadRequest, UnknownName, WattbusError
+from wattbus.imports.imported import LARGEST_BYTES as LARGEST_FILE_BYTES
+from wattbus.imports.imported import Given
+from wattbus.imports.reading import read_runs
 from wattbus.imports.stored_runs import list_runs, stored_run
 from wattbus.labels.evaluate import check_stage, evaluate, typed_figures, typed_values
 from wattbus.labels.face import LabelFace
@@ -26,11 +34,15 @@ from wattbus.labels.history import (
 )
 from wattbus.labels.own_runs import figures_of_messages
 from wattbus.labels.profiles import KeptProfile, get_profile, list_profiles
+from wattbus.runtime.parsing import validation_sentence
 from wattbus.web.desk import Desk
 from wattbus.web.guard import Who
-from wattbus.web.twin import Twins
+from wattbus.web.roles import needs
+from wattbus.web.twin import PROBLEMS, Twins, plain
+from wattbus.web.uploads import aside, blocks, keep
 
 _FIELD = "metric."
+_INSTEAD = "send the rows that you want, with the header"
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,16 @@ class EvaluateBody(BaseModel):
         return {**others, "values": values}
 
 
+class FileGiven(BaseModel):
+    """What somebody says about the run of a file, because many files do not."""
+
+    which: str = Field(default="", max_length=200, description="run id or row, where the file holds several")
+    model: str = Field(default="", max_length=200)
+    task: str = Field(default="", max_length=100)
+    requests: int | None = Field(default=None, ge=1, le=10**15, description="inferences in the run")
+    name: str = Field(default="", max_length=200)
+
+
 def add(twins: Twins, desk: Desk) -> None:
     """Open the pages."""
 
@@ -123,6 +145,7 @@ def add(twins: Twins, desk: Desk) -> None:
             figures = _figures(desk, engine, kept, body, who)
             return save_evaluation(engine, evaluate(kept, figures), who.name, body.name)
 
+    _add_files(twins, desk)
     twins.share(plain_number=plain_number)
     twins.view("/energy/labels", "labels.html", evaluations, tag="labels")
     twins.view("/energy/labels/evaluations/{name:path}", "label.html", evaluation, tag="labels")
@@ -135,6 +158,80 @@ def add(twins: Twins, desk: Desk) -> None:
         said="Graded and kept.",
         again=("label_evaluate.html", again),
     )
+
+
+def _add_files(twins: Twins, desk: Desk) -> None:
+    """Open the ways in for files: emissions.csv, a BoAmps report, the table of GAISSALabel's plug-in."""
+
+    def grade(profile: str, file: Path, said: FileGiven, by: str) -> KeptEvaluation:
+        run = read_runs(file).chosen(said.which.strip() or None)
+        with desk.writing() as engine:
+            kept = get_profile(engine, profile)
+            given = Given(kept.profile.stage, said.model or None, said.task or None, said.requests)
+            figures = given.over(run.figures)
+            check_stage(kept, figures)
+            return save_evaluation(engine, evaluate(kept, figures), by, said.name)
+
+    async def from_form(request: Request, profile: str) -> Response:
+        async with request.form() as form:
+            upload, who = form.get("file"), request.state.who
+            fields = {name: str(form.get(name) or "") for name in FileGiven.model_fields}
+            try:
+                if not isinstance(upload, UploadFile) or not upload.filename:
+                    raise BadRequest("no file was chosen: choose an emissions.csv or a BoAmps report.")
+                said = FileGiven.model_validate({name: text for name, text in fields.items() if text.strip()})
+                with aside(desk) as file:
+                    await keep(blocks(upload), file, LARGEST_FILE_BYTES, _INSTEAD)
+                    done = await run_in_threadpool(
+                        _named, upload.filename, file, grade, profile, said, who.name
+                    )
+            except (WattbusError, ValidationError) as error:
+                sentence = (
+                    str(error) if isinstance(error, WattbusError) else validation_sentence("the form", error)
+                )
+                request.state.refused = sentence
+                view = await run_in_threadpool(_form, desk, profile, fields)
+                return twins.draw(request, "label_evaluate.html", replace(view, wrong=sentence), 422)
+        return twins.back(done.address, "Graded and kept.")
+
+    async def from_body(
+        request: Request,
+        profile: str,
+        which: str = "",
+        model: str = "",
+        task: str = "",
+        requests: Annotated[int | None, Query(ge=1, le=10**15)] = None,
+        name: str = "",
+    ) -> Response:
+        """Grade a run of a file that is sent as it is: emissions.csv, BoAmps JSON, or GAISSALabel's plug-in csv."""
+        said = FileGiven(which=which, model=model, task=task, requests=requests, name=name)
+        with aside(desk) as file:
+            await keep(request.stream(), file, LARGEST_FILE_BYTES, _INSTEAD)
+            who = request.state.who
+            done = await run_in_threadpool(_named, "the file", file, grade, profile, said, who.name)
+        return JSONResponse(plain(done))
+
+    path, needed = "/energy/labels/evaluate/{profile}/file", [needs(Role.OPERATOR)]
+    twins.pages.add_api_route(path, from_form, methods=["POST"], dependencies=needed, name="grade a file")
+    twins.api.add_api_route(
+        path, from_body, methods=["POST"], dependencies=needed, tags=["labels"], responses=PROBLEMS,
+        operation_id="post_energy_labels_evaluate_profile_file", response_model=KeptEvaluation,
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}
+        },
+    )  # fmt: skip
+
+
+def _named(
+    name: str, file: Path, grade: Callable[..., KeptEvaluation], profile: str, said: FileGiven, by: str
+) -> KeptEvaluation:
+    """Grade, and speak of the file as its sender knows it: not by our name for it."""
+    try:
+        return grade(profile, file, said, by)
+    except BadRequest as error:
+        if file.name in str(error):
+            raise BadRequest(str(error).replace(str(file), name).replace(file.name, name)) from error
+        raise
 
 
 def _form(desk: Desk, profile: str, typed: Mapping[str, Any]) -> EvaluateView:
