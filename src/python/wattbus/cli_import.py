@@ -9,7 +9,7 @@ import typer
 
 from wattbus import words
 from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
-from wattbus.errors import BadRequest, NotRunning
+from wattbus.errors import BadRequest
 
 if TYPE_CHECKING:
     from wattbus.energy.figures import RunFigures
@@ -72,28 +72,17 @@ def _stage(text: str | None) -> Any:
 
 
 def _keep(figures: RunFigures) -> None:
-    """Keep a run: through the process that has the store, else in the store itself."""
-    from wattbus.imports.stored_runs import KIND, save_run
-    from wattbus.runtime.control import call
-    from wattbus.store.item_settings import opened
+    from wattbus.imports.stored_runs import KIND
+    from wattbus.runtime.documents import keep_document
 
-    try:
-        call(home(), "documents", act="save", kind=KIND, document=figures.name, content=figures.to_content())
-    except NotRunning:
-        with opened(home(), configured().store_url) as engine:
-            save_run(engine, figures, "CLI")
+    keep_document(home(), configured().store_url, KIND, figures.name, figures.to_content())
 
 
 def _forget(name: str, as_json: bool) -> None:
-    from wattbus.imports.stored_runs import KIND, forget_run
-    from wattbus.runtime.control import call
-    from wattbus.store.item_settings import opened
+    from wattbus.imports.stored_runs import KIND
+    from wattbus.runtime.documents import drop_document
 
-    try:
-        versions = int(call(home(), "documents", act="forget", kind=KIND, document=name)["versions"])
-    except NotRunning:
-        with opened(home(), configured().store_url) as engine:
-            versions = forget_run(engine, name)
+    versions = drop_document(home(), configured().store_url, KIND, name)
     say_json({"forgotten": name, "versions": versions}) if as_json else say(f"{name} is forgotten.")
 
 

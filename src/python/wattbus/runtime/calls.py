@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from wattbus.errors import BadRequest, UnknownName
-from wattbus.runtime import item_settings
+from wattbus.runtime import documents, item_settings
 from wattbus.runtime.actions import perform
 from wattbus.runtime.control import Call
 from wattbus.runtime.director import CALL, Director
 from wattbus.runtime.running import RunningProduction
 from wattbus.runtime.types import to_envelope
-from wattbus.store.documents import forget_document, save_document
 from wattbus.store.tables import Priority
 
 
@@ -33,7 +32,7 @@ class Calls:
             "test": self.test,
             "messages": self.messages,
             "life": self.life,
-            "documents": self.documents,
+            documents.CALL: self.documents,
             "types": lambda _request: self._director.current().types.names(),
             "stop": lambda _request: self._end(),
             CALL: self._director.answer,
@@ -88,6 +87,11 @@ class Calls:
         production = self._director.current()
         return perform(production.actions, production.store, request)
 
+    def documents(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Keep a document, or forget one."""
+        with self._director.deployment.writing() as engine:
+            return documents.perform(engine, request)
+
     def life(self, request: dict[str, Any]) -> dict[str, Any]:
         """Change how the production, or an ``item`` of it, runs; answer what was touched and how that stands now."""
         action, item = str(request["action"]), request.get("item")
@@ -112,15 +116,6 @@ class Calls:
             return {"changes": [dataclasses.asdict(row) for row in rows]}
         item_action(running, action, str(item), request.get("size"), by)
         return self._stands([str(item)])
-
-    def documents(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Save a document, or forget one: for a command beside a running production, which alone may write."""
-        kind, name = str(request["kind"]), str(request["document"])
-        with self._director.deployment.writing() as engine:
-            if request["act"] == "forget":
-                return {"name": name, "versions": forget_document(engine, kind, name)}
-            made = save_document(engine, kind, name, request["content"], str(request.get("by") or "CLI"))
-            return {"name": made.name, "version": made.version}
 
     def _stands(self, names: list[str]) -> dict[str, Any]:
         running = self._director.current()
