@@ -27,7 +27,8 @@ class Scale:
             if self.log
             else (self.low, self.high, value)
         )
-        share = (at - low) / (high - low)
+        # halves: the distance of two floats may be more than a float holds
+        share = (at / 2 - low / 2) / (high / 2 - low / 2)
         return min(1.0, max(0.0, share)) if -1e-9 <= share <= 1 + 1e-9 else None
 
 
@@ -49,11 +50,8 @@ def scale_of(
         first, last = (min(0.0, first), max(0.0, last)) if first else (0.0, 1.0)
     if 0 < first < last / 2 or last < 0:
         first, last = min(first, 0.0), max(last, 0.0)  # far from each other: then from zero
-    # halves: the difference of the ends of all floats is more than a float holds
-    rough = (last / 2 - first / 2) / 2.5
-    if rough <= 0 or not math.isfinite(rough):
-        rough = max(abs(first), 1.0) * 1e-3
-    step = _round_step(rough)
+    # not finer than the figures that a tick is written with
+    step = _round_step(max((last / 2 - first / 2) / 2.5, max(abs(first), abs(last)) * 1e-9, 1e-290))
     begin, end = math.floor(first / step + 1e-9), math.ceil(last / step - 1e-9)
     ticks = tuple(number * step for number in range(begin, max(end, begin + 1) + 1))
     if not all(math.isfinite(tick) for tick in ticks):
