@@ -61,8 +61,9 @@ def scale_of(
 
 def _log_scale(known: Sequence[float]) -> Scale:
     first, last = (min(known), max(known)) if known else (1.0, 10.0)
+    first, last = (min(max(end, 1e-280), 1e280) for end in (first, last))
     begin, end = math.floor(math.log10(first) + 1e-9), math.ceil(math.log10(last) - 1e-9)
-    begin, end = max(begin, -300), min(max(end, begin + 1), 300)
+    end = max(end, begin + 1)
     if end - begin == 1:
         ticks = [factor * 10.0**begin for factor in _STEPS]
     else:
