@@ -53,6 +53,7 @@ class RunFigures:
     carbon_grams: float | None = None
     carbon_intensity_g_per_kwh: float | None = None
     country: str | None = None  # ISO 3166 alpha-3
+    carbon_source: str | None = None  # where the intensity is from, with its year
     duration_seconds: float | None = None
     cpu_seconds: float | None = None
     requests: int | None = None  # inferences answered

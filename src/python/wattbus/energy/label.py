@@ -1,13 +1,13 @@
 """The label of a model: watt-hours for 1,000 inferences, with the spread of its runs and what the figure is worth.
 
 The default profile of wattbus: an absolute headline with its interval from repeats; coverage and tier stand on the
-face of the label; no letter without a reference, and none is given here.
+face of the label; no letter without a reference: ``wattbus.labels.headline`` gives those.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wattbus.energy.record import EnergyRecord, EnergyStatus, Scope
@@ -48,6 +48,8 @@ class ModelLabel:
     newest_us: int
     missing: str
     letter: str = NO_LETTER
+    task: str | None = None  # of the newest attempt that names one
+    tokens: int | None = None  # that all runs together wrote; None where one of them does not say
 
     @property
     def coverage(self) -> float:
@@ -114,7 +116,22 @@ def _label(
         precision=next((one.facts.precision for one in reversed(everything) if one.facts), None),
         newest_us=max(one.started_at_us for one in everything),
         missing="" if enough else _too_few(len(known)),
+        task=next((one.operation_kind for one in reversed(everything) if one.operation_kind), None),
+        tokens=_tokens(known),
     )
+
+
+def tokens_of(record: EnergyRecord) -> int | None:
+    """Return how many tokens an attempt wrote; None where it does not say."""
+    if record.facts is None:
+        return None
+    written = [one.items for one in record.facts.data if (one.usage, one.kind) == ("output", "token")]
+    return sum(one or 0 for one in written) or None
+
+
+def _tokens(records: list[EnergyRecord]) -> int | None:
+    found = [tokens_of(one) for one in records]
+    return sum(one or 0 for one in found) if found and None not in found else None
 
 
 def _too_few(runs: int) -> str:
@@ -138,11 +155,15 @@ def _spread(records: list[EnergyRecord], mean: float | None) -> float | None:
     """Return half the width of the 95 % interval of the mean, each run weighted by its requests."""
     if mean is None:
         return None
-    total = sum(_requests(one) for one in records)
+    values = [_per_thousand(one.energy_joules or 0.0, _requests(one)) for one in records]
+    return half_width(values, [float(_requests(one)) for one in records], mean)
+
+
+def half_width(values: Sequence[float], weights: Sequence[float], mean: float) -> float:
+    """Return half the width of the 95 % interval of a weighted mean, from the spread of two values or more."""
+    total, runs = sum(weights), len(values)
     squares = sum(
-        (_requests(one) / total * (_per_thousand(one.energy_joules or 0.0, _requests(one)) - mean)) ** 2
-        for one in records
+        (weight / total * (value - mean)) ** 2 for value, weight in zip(values, weights, strict=True)
     )
-    runs = len(records)
     factor = _T[runs - 2] if runs - 2 < len(_T) else _NORMAL
     return factor * math.sqrt(squares * runs / (runs - 1))

@@ -1,0 +1,1 @@
+"""Labels: profiles, grades, and the measurements that they are made of."""
