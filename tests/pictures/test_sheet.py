@@ -180,9 +180,20 @@ def test_text_is_as_wide_as_pillow_sets_it() -> None:
 
 
 def test_long_words_are_cut_and_lines_are_as_many_as_allowed() -> None:
-    assert wrapped("x" * 100, 12, 50)[0].endswith("…")
+    lines = wrapped("x" * 100, 12, 50)
+    assert len(lines) == 3 and lines[-1].endswith("…") and set("".join(lines)) == {"x", "…"}
     assert len(wrapped("word " * 50, 12, 100, most_lines=2)) == 2
     assert wrapped("", 12, 100) == []
+
+
+@given(st.text(max_size=80), st.floats(20, 200), st.integers(1, 4))
+def test_lines_fit_and_lose_nothing_that_has_room(said: str, fit: float, most: int) -> None:
+    lines = wrapped(said, 12, fit, most_lines=most)
+
+    assert len(lines) <= most
+    assert [line for line in lines if len(line) > 1 and text_width(line, 12) > fit + 1e-6] == []
+    if not lines or not lines[-1].endswith("…"):
+        assert "".join(lines).replace(" ", "") == plain(said).replace(" ", "")
 
 
 def test_dashes_go_round_corners_and_cover_what_the_pattern_says() -> None:

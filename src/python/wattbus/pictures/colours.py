@@ -42,11 +42,16 @@ SERIES = (
 )
 #: The steps of a scale of seven from good to bad: from petrol over sand to plum, which no official label uses.
 STEPS = (
-    Colour("step-1", "#0b6b57", "#0f8a70"),
-    Colour("step-2", "#2f7f6c", "#35937d"),
-    Colour("step-3", "#5b8f77", "#5f967d"),
-    Colour("step-4", "#8c8a5c", "#918f61"),
-    Colour("step-5", "#a3703f", "#aa7645"),
-    Colour("step-6", "#98493f", "#a3564b"),
+    Colour("step-1", "#0b6b57", "#0b6b57"),
+    Colour("step-2", "#2c7665", "#2c7665"),
+    Colour("step-3", "#527660", "#527660"),
+    Colour("step-4", "#7a7048", "#7a7048"),
+    Colour("step-5", "#976236", "#976236"),
+    Colour("step-6", "#98493f", "#98493f"),
     Colour("step-7", "#7a2d4a", "#8f3a59"),
 )
+
+
+def step(number: int, count: int) -> Colour:
+    """Return the colour of a step of a scale of ``count``, the best step being 0."""
+    return STEPS[round(number * (len(STEPS) - 1) / max(1, count - 1))]

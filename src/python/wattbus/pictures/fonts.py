@@ -33,13 +33,17 @@ class Font:
         """Return the line, cut with an ellipsis where it is wider than ``width``."""
         if self.width(said, size) <= width:
             return said
-        left, kept = width - self.width(ELLIPSIS, size), 0
-        for sign in said:
-            left -= size * self.advances.get(sign, self.advances[MISSING])
-            if left < 0:
-                break
-            kept += 1
+        kept = self.room(said, size, width - self.width(ELLIPSIS, size))
         return said[:kept].rstrip() + ELLIPSIS
+
+    def room(self, said: str, size: float, width: float) -> int:
+        """Return how many of the first letters fit into ``width``."""
+        missing, left = self.advances[MISSING], width
+        for number, sign in enumerate(said):
+            left -= size * self.advances.get(sign, missing)
+            if left < 0:
+                return number
+        return len(said)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from wattbus.errors import BadRequest
 from wattbus.pictures.colours import BLACK, WHITE, Colour
 from wattbus.pictures.fonts import font
-from wattbus.pictures.sheet import Circle, Code, Item, Path, Rectangle, Sheet, Text
+from wattbus.pictures.sheet import Circle, Code, Item, Path, Rectangle, Sheet, Text, record_text
 from wattbus.pictures.strokes import dashes
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def draw_pdf(sheets: Sheet | Sequence[Sheet]) -> bytes:
             _draw(document, item)
         if page.record is not None:
             document.embed_file(
-                bytes=json.dumps(page.record, allow_nan=False, indent=1).encode(),
+                bytes=record_text(page.record).encode(),
                 basename="record.json" if len(pages) == 1 else f"record-{number}.json",
                 mime_type="application/json",
                 desc=page.title,
@@ -76,7 +75,8 @@ def _rectangle(document: FPDF, item: Rectangle) -> None:
         item.height * _POINTS,
         style=_paint(document, item.fill, item.stroke, item.stroke_width),
         round_corners=item.radius > 0,
-        corner_radius=item.radius * _POINTS,
+        # where a side would have no straight part, fpdf2 rounds nothing
+        corner_radius=min(item.radius, item.width / 2 - 0.01, item.height / 2 - 0.01) * _POINTS,
     )
 
 

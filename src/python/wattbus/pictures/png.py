@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import TYPE_CHECKING, Any
 
 from wattbus.errors import BadRequest
 from wattbus.pictures.colours import BLACK, WHITE, Colour
 from wattbus.pictures.fonts import font
-from wattbus.pictures.sheet import Circle, Code, Item, Path, Point, Rectangle, Sheet, Text
+from wattbus.pictures.sheet import Circle, Code, Item, Path, Point, Rectangle, Sheet, Text, record_text
 from wattbus.pictures.strokes import dashes, module_edges
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def draw_png(sheet: Sheet, scale: float = 2.0) -> bytes:
     told.add_itxt("Title", sheet.title)
     told.add_itxt("Description", sheet.alt)
     if sheet.record is not None:
-        told.add_itxt(RECORD, json.dumps(sheet.record, allow_nan=False))
+        told.add_itxt(RECORD, record_text(sheet.record))
     out = io.BytesIO()
     picture.reduce(_FINER).save(out, "PNG", pnginfo=told, optimize=True, dpi=(96 * scale, 96 * scale))
     return out.getvalue()

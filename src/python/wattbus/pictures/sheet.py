@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from wattbus.pictures.colours import INK, Colour
-from wattbus.pictures.fonts import ELLIPSIS, font
+from wattbus.pictures.fonts import font
 
 Anchor = Literal["start", "middle", "end"]
 Point = tuple[float, float]
@@ -110,6 +112,19 @@ class Sketch:
         return Sheet(
             self.width, self.height, plain(self.title), plain(self.alt), tuple(self._items), self.record
         )
+
+    def ground(
+        self,
+        *,
+        fill: Colour | None,
+        stroke: Colour | None = None,
+        stroke_width: float = 1.0,
+        radius: float = 0.0,
+    ) -> None:
+        """Lay a box as large as the sheet under all that was drawn."""
+        half = stroke_width / 2 if stroke else 0.0
+        width, height = self.width - 2 * half, self.height - 2 * half
+        self._items.insert(0, Rectangle(half, half, width, height, fill, stroke, stroke_width, radius))
 
     def rectangle(
         self,
@@ -214,21 +229,20 @@ def wrapped(said: str, size: float, fit: float, *, most_lines: int = 3, bold: bo
     ['the energy of a', 'model that nobody', 'measured']
     >>> wrapped("the energy of a model that nobody measured", 12, 120, most_lines=2)
     ['the energy of a', 'model that nobody…']
+    >>> wrapped("distilbert-base-uncased-finetuned", 12, 120)
+    ['distilbert-base-', 'uncased-finetuned']
     """
     letters = font(bold=bold)
-    words, lines = plain(said).split(" "), [""]
-    while words:
-        longer = f"{lines[-1]} {words[0]}".strip()
-        if not lines[-1] or letters.width(longer, size) <= fit:
-            lines[-1] = longer
-            words.pop(0)
-        elif len(lines) == most_lines:
-            rest = " ".join([lines[-1], *words])
-            lines[-1] = letters.shortened(rest, size, fit)
-            break
-        else:
-            lines.append("")
-    return [letters.shortened(line, size, fit) for line in lines if line]
+    rest, lines = plain(said), []
+    while rest and len(lines) < most_lines - 1 and letters.width(rest, size) > fit:
+        kept = rest[: letters.room(rest, size, fit)]
+        place = max(kept.rfind(" "), 0) if rest[len(kept) : len(kept) + 1] != " " else len(kept)
+        if place < len(kept) * 0.4:  # a long word: at a sign in it, or anywhere
+            place = max((kept.rfind(sign) + 1 for sign in "-/_.,?&="), default=0)
+            place = place if place >= len(kept) * 0.4 else max(1, len(kept))
+        lines.append(rest[:place].rstrip())
+        rest = rest[place:].lstrip()
+    return [*lines, letters.shortened(rest, size, fit)] if rest else lines
 
 
 def text_width(said: str, size: float, *, bold: bool = False) -> float:
@@ -246,6 +260,23 @@ def plain(said: str) -> str:
     return line if line.isprintable() else "".join(sign if sign.isprintable() else "□" for sign in line)
 
 
+def record_text(record: dict[str, Any]) -> str:
+    """Return a record as JSON; what is no number is null.
+
+    >>> record_text({"wh": float("nan"), "runs": [3]})
+    '{"wh": null, "runs": [3]}'
+    """
+    return json.dumps(_finite(record), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _modules(content: str) -> tuple[tuple[bool, ...], ...]:
     import segno
 
@@ -254,6 +285,6 @@ def _modules(content: str) -> tuple[tuple[bool, ...], ...]:
 
 
 __all__ = [
-    "A4", "ELLIPSIS", "Anchor", "Circle", "Code", "Item", "Path", "Point", "Rectangle", "Sheet", "Sketch", "Text",
-    "plain", "text_width", "wrapped",
+    "A4", "Anchor", "Circle", "Code", "Item", "Path", "Point", "Rectangle", "Sheet", "Sketch", "Text",
+    "plain", "record_text", "text_width", "wrapped",
 ]  # fmt: skip

@@ -6,13 +6,12 @@ the width that ours would take.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from html import escape
 
 from wattbus.pictures.colours import BLACK, WHITE, Colour
 from wattbus.pictures.fonts import font
-from wattbus.pictures.sheet import Circle, Code, Item, Path, Rectangle, Sheet, Text
+from wattbus.pictures.sheet import Circle, Code, Item, Path, Rectangle, Sheet, Text, record_text
 
 #: The namespace of the record in the metadata.
 RECORD = "urn:wattbus:record"
@@ -28,7 +27,7 @@ def draw_svg(sheet: Sheet) -> str:
         f"<title>{escape(sheet.title)}</title><desc>{escape(sheet.alt)}</desc>",
     ]
     if sheet.record is not None:
-        text = escape(json.dumps(sheet.record, allow_nan=False), quote=False)
+        text = escape(record_text(sheet.record), quote=False)
         parts.append(f'<metadata><record xmlns="{RECORD}" type="application/json">{text}</record></metadata>')
     parts += [
         _dark(sheet.items),
