@@ -233,7 +233,8 @@ def wrapped(said: str, size: float, fit: float, *, most_lines: int = 3, bold: bo
     ['distilbert-base-', 'uncased-finetuned']
     """
     letters = font(bold=bold)
-    rest, lines = plain(said), []
+    lines: list[str] = []
+    rest = plain(said)
     while rest and len(lines) < most_lines - 1 and letters.width(rest, size) > fit:
         kept = rest[: letters.room(rest, size, fit)]
         place = max(kept.rfind(" "), 0) if rest[len(kept) : len(kept) + 1] != " " else len(kept)
