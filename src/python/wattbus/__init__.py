@@ -61,7 +61,13 @@ __all__ = [
 ]
 
 
+#: Parts that are used by their own name: ``wattbus.energy.window("task")`` needs ``import wattbus`` only.
+_PARTS = ("energy",)
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"wattbus.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'wattbus' has no attribute {name!r}")
     return getattr(importlib.import_module(f"wattbus.{_HOMES[name]}"), name)

@@ -6,13 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wattbus.energy.attempt_window import current_window
     from wattbus.energy.carbon import CarbonIntensity, carbon_intensity
     from wattbus.energy.codecarbon_feed import CodecarbonFeed
     from wattbus.energy.feed import FakeFeed, NullFeed, PowerFeed
     from wattbus.energy.ledger import Ledger
+    from wattbus.energy.measured import Measured, WindowObserver, window
+    from wattbus.energy.process_meter import wait_until_metering
     from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Scope, TaskFacts, Tier
     from wattbus.energy.remote import RemoteEstimate, estimate_remote
-    from wattbus.energy.window import current_window
 
 _HOMES = {
     "CarbonIntensity": "carbon",
@@ -30,7 +32,11 @@ _HOMES = {
     "Tier": "record",
     "RemoteEstimate": "remote",
     "estimate_remote": "remote",
-    "current_window": "window",
+    "current_window": "attempt_window",
+    "Measured": "measured",
+    "WindowObserver": "measured",
+    "window": "measured",
+    "wait_until_metering": "process_meter",
 }
 
 __all__ = [
@@ -41,15 +47,19 @@ __all__ = [
     "FakeFeed",
     "IntervalRecord",
     "Ledger",
+    "Measured",
     "NullFeed",
     "PowerFeed",
     "RemoteEstimate",
     "Scope",
     "TaskFacts",
     "Tier",
+    "WindowObserver",
     "carbon_intensity",
     "current_window",
     "estimate_remote",
+    "wait_until_metering",
+    "window",
 ]
 
 

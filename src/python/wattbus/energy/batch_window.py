@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from wattbus.energy.attempt_window import Window, leave
 from wattbus.energy.record import EnergyRecord
-from wattbus.energy.window import Window, leave
 
 if TYPE_CHECKING:
     from wattbus.energy.ledger import Ledger

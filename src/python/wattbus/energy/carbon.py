@@ -63,15 +63,22 @@ def carbon_intensity(
         return CarbonIntensity(float(g_per_kwh), code, year, source or "configuration")
     if code is None:
         return None
+    check_country(code)
+    entry = _countries()[code]
+    if not entry.get("carbon_intensity"):
+        raise BadSettings(f"codecarbon has no carbon intensity for {code}: set the figure in g/kWh instead.")
+    return CarbonIntensity(float(entry["carbon_intensity"]), code, int(entry["year"]), _source())
+
+
+def check_country(country: str) -> str:
+    """Return the three letters of a country that codecarbon knows; raises UnknownName for others."""
+    code = country.strip().upper()
     countries = _countries()
     if code not in countries:
         raise UnknownName(
             "country code", country, countries, hint="Use the three letters of ISO 3166, e.g. FRA."
         )
-    entry = countries[code]
-    if not entry.get("carbon_intensity"):
-        raise BadSettings(f"codecarbon has no carbon intensity for {code}: set the figure in g/kWh instead.")
-    return CarbonIntensity(float(entry["carbon_intensity"]), code, int(entry["year"]), _source())
+    return code
 
 
 @lru_cache(maxsize=1)

@@ -65,6 +65,7 @@ class CodecarbonFeed:
     def start(self) -> PowerFacts:
         """Find the power sources in a child process, then begin to count; 2 s, of which 0.1 s here."""
         found = probe(self._forced)
+        load_readers()
         from codecarbon.core.hardware_cache import _hardware_from_spec
         from codecarbon.external.logger import set_logger_level
 
@@ -90,6 +91,13 @@ class CodecarbonFeed:
 
     def stop(self) -> None:
         self._hardware = []
+
+
+def load_readers() -> None:
+    """Import codecarbon's hardware classes: 0.1 s."""
+    import codecarbon.core.hardware_cache
+    import codecarbon.external.hardware
+    import codecarbon.external.ram  # noqa: F401
 
 
 def probe(forced: dict[str, float | None]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from wattbus.energy.account import Account
+from wattbus.energy.attempt_window import Window
 from wattbus.energy.batch_window import BatchWindow
 from wattbus.energy.calibration import Calibration
 from wattbus.energy.carbon import CarbonIntensity
@@ -27,7 +28,6 @@ from wattbus.energy.feed_thread import FeedThread, Gap
 from wattbus.energy.interval import interval_record, joined
 from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.energy.split import Load, split_interval
-from wattbus.energy.window import Window
 
 logger = logging.getLogger("wattbus.energy")
 
@@ -115,6 +115,11 @@ class Ledger:
         if self.running:
             self._born.append(window)
         return window
+
+    def take_in(self, window: Window) -> None:
+        """Meter a window that its owner made itself."""
+        if self.running:
+            self._born.append(window)
 
     def open_batch(self, attempts: Sequence[tuple[int, int]], item: str) -> BatchWindow:
         """Open the window of one piece of work for several attempts, each (message id, attempt number)."""

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from iop import BusinessOperation
 
+from wattbus.energy.attempt_window import current_window
 from wattbus.energy.record import DataFacts, TaskFacts
 from wattbus.energy.remote import RemoteEstimate, estimate_remote
-from wattbus.energy.window import current_window
 from wattbus.errors import BadSettings, RequestFailed
 from wattbus.messages import HFRequest, HFResponse
 from wattbus.operations.metered import Metered

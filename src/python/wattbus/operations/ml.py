@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from iop import BusinessOperation
 
+from wattbus.energy.attempt_window import current_window
 from wattbus.energy.record import DataFacts, TaskFacts
-from wattbus.energy.window import current_window
 from wattbus.errors import BadRequest, BadSettings
 from wattbus.home import write_durably
 from wattbus.messages import MLRequest, MLResponse

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from iop import BusinessOperation
 
 from wattbus import killpoints
+from wattbus.energy.attempt_window import current_window
 from wattbus.energy.record import DataFacts, TaskFacts
-from wattbus.energy.window import current_window
 from wattbus.errors import BadSettings, Cancelled, Refused, TrainingFailed, TrainingKilled
 from wattbus.messages import ChangedExample, OverrideRequest, OverrideResponse, TrainRequest, TrainResponse
 from wattbus.operations.metered import Metered

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from wattbus.energy.window import NullWindow, entered
+from wattbus.energy.attempt_window import NullWindow, entered
 from wattbus.errors import BadSettings
 from wattbus.home import Home
 from wattbus.runtime import context, iris

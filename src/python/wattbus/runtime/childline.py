@@ -19,9 +19,9 @@ from typing import Any
 
 from iop.components.generator_request import _GeneratorRequest
 
+from wattbus.energy.attempt_window import NullWindow
 from wattbus.energy.record import EnergyRecord
 from wattbus.energy.remote import RemoteEstimate
-from wattbus.energy.window import NullWindow
 from wattbus.runtime import context
 from wattbus.runtime.context import Progress
 from wattbus.runtime.iris import GeneratorPoll, GeneratorStart

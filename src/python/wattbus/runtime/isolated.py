@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from iop.components.generator_request import _GeneratorRequest
 
+from wattbus.energy.attempt_window import current_window
 from wattbus.energy.record import facts_from_dict
 from wattbus.energy.remote import RemoteEstimate
-from wattbus.energy.window import current_window
 from wattbus.errors import BadSettings, Cancelled, NotRunning, RequestFailed, StoreError
 from wattbus.runtime import context
 from wattbus.runtime.childcall import STOP_GRACE_SECONDS, ChildCall, Limits, still_in_hand

@@ -304,6 +304,17 @@ def leave(window: Window, now_ns: int | None = None) -> None:
             outer._resume(time.thread_time_ns() if now_ns is None else now_ns)
 
 
+def enter(window: Window) -> NullWindow:
+    """Make ``window`` the current one of this thread again, and return the one that was."""
+    before, _HERE.current = _HERE.current, window
+    return before
+
+
+def start_afresh() -> None:
+    """Forget, in a forked child, what this thread was in its parent: its number and its open window."""
+    _HERE.native_id, _HERE.current = threading.get_native_id(), _NULL
+
+
 def current_window() -> NullWindow:
     """Return the window of the attempt that this thread runs, or one that does nothing."""
     return _HERE.current
