@@ -202,7 +202,7 @@ def test_the_energy_of_generated_text_is_estimated_by_the_token(
         ),
         (lambda _: (200, "application/json", b'{"error": "loading"}'), "answered with an error: loading"),
         (lambda _: (200, "application/json", b""), "with nothing"),
-        (lambda n: good(n) if n < 4 else (500, "text/plain", b""), "ended after 3 answers"),
+        (lambda n: good(n) if n < 4 else (500, "text/plain", b""), "ended after 2 answers"),
     ],
 )
 def test_an_endpoint_that_gives_no_result_is_a_sentence(

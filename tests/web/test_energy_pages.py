@@ -200,7 +200,7 @@ def test_without_a_feed_the_power_page_says_why(ask: OpenDoor) -> None:
     assert "What is measured here" in page(ask, "/energy/power")
 
 
-def test_a_label_has_tier_coverage_and_interval_on_its_face_and_no_letter(ask: OpenDoor) -> None:
+def test_a_label_has_tier_coverage_interval_and_the_letter_that_its_bounds_allow(ask: OpenDoor) -> None:
     joules = (3.0, 3.6, 4.2)
     put(
         ask,
@@ -214,7 +214,11 @@ def test_a_label_has_tier_coverage_and_interval_on_its_face_and_no_letter(ask: O
     (label,) = view["labels"]
     assert label["wh"] == pytest.approx(1.0)
     assert label["low_wh"] < 1.0 < label["high_wh"]
-    assert (label["runs"], label["attempts"], label["letter"]) == (3, 4, "no reference, no letter")
+    assert (label["runs"], label["attempts"], label["letter"]) == (
+        3,
+        4,
+        "class C of A to G; the bounds reach into D",
+    )
     assert "energy known of 3 of 4 attempts (75 %)" in text and "tier: modelled" in text
     assert 'href="/api/v1/energy/models/m"' in text
 

@@ -22,7 +22,8 @@ from wattbus.home import Home
 from wattbus.ml import table_looks
 from wattbus.ml.table_looks import look_at
 from wattbus.ml.tables import TrainingTables
-from wattbus.web.table_pages import _keep
+from wattbus.web.table_pages import _INSTEAD
+from wattbus.web.uploads import keep
 
 #: SQL where the name of a table or a column is asked for: S3 and S4.
 SQL = [
@@ -189,7 +190,7 @@ def test_a_file_that_is_too_long_is_not_read_to_its_end(tmp_path: Path) -> None:
     with pytest.raises(
         BadRequest, match=r"the file is longer than 1\.0 kB: load it with `wattbus tables load"
     ):
-        asyncio.run(_keep(endless(), tmp_path / "file", 1000))
+        asyncio.run(keep(endless(), tmp_path / "file", 1000, _INSTEAD))
     assert len(read) == 11
 
 

@@ -81,6 +81,19 @@ def check_country(country: str) -> str:
     return code
 
 
+def country_code(country: str) -> str | None:
+    """Return the three letters for a country's code or English name; None for one that is not known.
+
+    >>> country_code("france"), country_code("FRA"), country_code("Atlantis")
+    ('FRA', 'FRA', None)
+    """
+    wanted = country.strip().casefold()
+    for code, entry in _countries().items():
+        if wanted in (code.casefold(), str(entry["country_name"]).casefold()):
+            return code
+    return None
+
+
 @lru_cache(maxsize=1)
 def _countries() -> dict[str, dict[str, Any]]:
     spec = importlib.util.find_spec("codecarbon")  # finds the folder without running the package

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from sqlalchemy import Engine
+
+from wattbus.energy.advice import machine_in_words
 from wattbus.energy.figures import RunFigures
+from wattbus.energy.hardware import read_machine
+from wattbus.energy.label import labels_of
 from wattbus.energy.record import Tier
-from wattbus.labels.headline import UNITS, headline_of
+from wattbus.labels.headline import UNITS, figures_of_label, headline_of
+from wattbus.labels.history import list_evaluations
+from wattbus.labels.own_runs import completed
+from wattbus.store.energy_queries import newest_records
 
-APART = "Figures of unlike tasks, tiers, hardware or batch are not comparable: each group stands for itself, with a front of its own."
+if TYPE_CHECKING:
+    from wattbus.ml.models import ModelStore
+
+_LISTED_RECORDS = 2_000
+
+APART = (
+    "Figures of unlike tasks, tiers, hardware or batch are not comparable: "
+    + "each group stands for itself, with a front of its own."
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,22 @@ def compared(name: str, address: str, figures: RunFigures) -> Compared:
         "" if figures.batch_size is None else str(figures.batch_size), figures.source.value,
         missing=" and ".join(reasons),
     )  # fmt: skip
+
+
+def compared_models(engine: Engine | None, models: ModelStore) -> list[Compared]:
+    """Return what stands in the comparison: our models by their stored attempts, and the kept evaluations."""
+    if engine is None:
+        return []
+    records = newest_records(engine, limit=_LISTED_RECORDS)
+    hardware = machine_in_words(read_machine())
+    found = []
+    for name in sorted({one.model for one in records if one.model}):
+        for label in labels_of(name, records):
+            figures = completed(figures_of_label(label, hardware), models)
+            found.append(compared(figures.name, f"/energy/models/{quote(name, safe='/')}", figures))
+    return found + [
+        compared(one.name, one.address, one.evaluation.figures) for one in list_evaluations(engine)
+    ]
 
 
 def compare(models: Iterable[Compared]) -> Comparison:

@@ -68,7 +68,7 @@ def _check(endpoint: Endpoint, answer: FetchedResponse) -> None:
     begins = answer.content[:200].lstrip().lower()
     if answer.status >= 400:
         raise RequestFailed(
-            f"{endpoint.host} answered {answer.status}{_said(answer)}: nothing was measured; mend that first."
+            f"{endpoint.host} answered {answer.status}{_said(answer)}: mend that first, then measure."
         )
     if "html" in answer.headers.get("content-type", "") or begins.startswith((b"<!doctype", b"<html")):
         raise RequestFailed(

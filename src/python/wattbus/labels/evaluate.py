@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wattbus.energy.figures import RunFigures, figures_from_content
+from wattbus.energy.figures import RunFigures, Source, Stage, figures_from_content
 from wattbus.errors import BadRequest
 from wattbus.labels import gaissa
 from wattbus.labels.headline import Headline, headline_of, letter_of
@@ -77,11 +77,7 @@ def evaluation_from_content(content: Mapping[str, Any]) -> Evaluation:
 def evaluate(kept: KeptProfile, figures: RunFigures, repeats: Sequence[RunFigures] = ()) -> Evaluation:
     """Grade a run; BadRequest for a value that cannot be, such as emissions of 0."""
     profile = kept.profile
-    if profile.stage is not None and profile.stage is not figures.stage:
-        raise BadRequest(
-            f"the profile {profile.name} grades a model's {profile.stage}, and this is about its {figures.stage}: "
-            "choose another profile."
-        )
+    check_stage(kept, figures)
     check(figures)
     if profile.rule is Rule.HEADLINE:
         return _headlined(kept, figures, repeats)
@@ -126,6 +122,16 @@ def _grade(profile: LabelProfile, metric: Metric, found: Value) -> Grade:
         found.value, letter, "" if found.value is not None else found.missing, interval, metric.text,
         "" if letter in (None, profile.classes[0]) else metric.recommendation,
     )  # fmt: skip
+
+
+def check_stage(kept: KeptProfile, figures: RunFigures) -> None:
+    """Refuse to grade a training as an inference, or the other way round."""
+    stage = kept.profile.stage
+    if stage is not None and stage is not figures.stage:
+        raise BadRequest(
+            f"the profile {kept.profile.name} grades a model's {stage}, and this is about its {figures.stage}: choose "
+            "another profile."
+        )
 
 
 def check(figures: RunFigures) -> None:
@@ -186,6 +192,24 @@ def typed_values(kept: KeptProfile, given: Mapping[str, str]) -> dict[str, float
             ) from None
         check_value(metric, values[name])
     return values
+
+
+def typed_figures(
+    kept: KeptProfile, given: Mapping[str, str], by: str, *, name: str = "", model: str = "", task: str = ""
+) -> RunFigures:
+    """Return the figures that somebody typed for a profile."""
+    values = typed_values(kept, given)
+    if not values:
+        raise BadRequest("no value was given: type at least one metric, or choose a run.")
+    return RunFigures(
+        name=name.strip() or model.strip() or "typed figures",
+        stage=kept.profile.stage or Stage.INFERENCE,
+        source=Source.TYPED,
+        origin=f"typed by {by}" if by else "typed",
+        model=model.strip() or None,
+        task=task.strip() or None,
+        extra=values,
+    )
 
 
 def with_measurement(evaluation: Evaluation, measurement: dict[str, Any]) -> Evaluation:

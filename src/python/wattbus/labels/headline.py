@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wattbus.energy.figures import RunFigures, Stage
+from wattbus.energy.figures import RunFigures, Source, Stage
 from wattbus.energy.label import FEWEST_RUNS, JOULES_PER_WH, ModelLabel, half_width
-from wattbus.energy.record import Tier
+from wattbus.energy.record import Scope, Tier
+from wattbus.energy.tiers import SCOPES
 from wattbus.labels.builtin import KWH_PER_TRAINING, WH_PER_1000, WH_PER_1000_TOKENS
 from wattbus.labels.face import NO_REFERENCE
 from wattbus.labels.gaissa import class_of
@@ -102,6 +103,32 @@ def headline_of_label(label: ModelLabel) -> Headline:
     )
     return Headline(
         metric, value, low, high, tier_low, tier_high, label.tier, label.runs, label.attempts, missing
+    )
+
+
+def figures_of_label(label: ModelLabel, hardware: str) -> RunFigures:
+    """Return a model's stored attempts together as the figures of one run."""
+    joules = JOULES_PER_WH / 1000 * label.requests
+    return RunFigures(
+        name=f"{label.model} {label.revision or ''}".strip(),
+        stage=Stage.INFERENCE,
+        source=Source.LEDGER,
+        origin=f"{label.runs} attempts of {label.model}, metered by wattbus",
+        model=label.model,
+        revision=label.revision,
+        task=label.task,
+        measured_at_us=label.newest_us,
+        energy_joules=_times(label.wh, joules),
+        low_joules=_times(label.tier_low_wh, joules),
+        high_joules=_times(label.tier_high_wh, joules),
+        tier=Tier(label.tier),
+        cpu_seconds=_times(label.cpu_seconds, label.requests / 1000),
+        requests=label.requests or None,
+        tokens=label.tokens,
+        hardware=hardware
+        if label.scope == Scope.LOCAL
+        else f"{SCOPES.get(label.scope, label.scope)}, {hardware}",
+        precision=label.precision,
     )
 
 

@@ -8,7 +8,14 @@ from urllib.parse import quote
 from sqlalchemy import Engine
 
 from wattbus.labels.evaluate import Evaluation, evaluation_from_content
-from wattbus.store.documents import Document, document, document_versions, list_documents, save_document
+from wattbus.store.documents import (
+    LONGEST_NAME,
+    Document,
+    document,
+    document_versions,
+    list_documents,
+    save_document,
+)
 
 KIND = "label"
 
@@ -31,27 +38,32 @@ class KeptEvaluation:
 
 def save_evaluation(engine: Engine, evaluation: Evaluation, by: str, name: str = "") -> KeptEvaluation:
     """Keep an evaluation; without a name under that of its model, or of its run, with the profile."""
+    return kept(save_document(engine, KIND, name.strip() or name_of(evaluation), evaluation.to_content(), by))
+
+
+def name_of(evaluation: Evaluation) -> str:
+    """Return the name under which an evaluation is kept where nobody gives one."""
     subject = evaluation.figures.model or evaluation.figures.name
-    name = name.strip() or f"{subject} {evaluation.profile}"
-    return _kept(save_document(engine, KIND, name, evaluation.to_content(), by))
+    return f"{subject} {evaluation.profile}"[:LONGEST_NAME]
 
 
 def list_evaluations(engine: Engine, *, limit: int = 200) -> list[KeptEvaluation]:
     """Return the newest evaluation of each name, the one that was made last first."""
-    return [_kept(one) for one in list_documents(engine, KIND, limit=limit)]
+    return [kept(one) for one in list_documents(engine, KIND, limit=limit)]
 
 
 def get_evaluation(engine: Engine, name: str, version: int | None = None) -> KeptEvaluation:
     """Return an evaluation as it was graded: the newest of its name, or the version that is asked for."""
-    return _kept(document(engine, KIND, name, version))
+    return kept(document(engine, KIND, name, version))
 
 
 def evaluation_versions(engine: Engine, name: str) -> list[KeptEvaluation]:
     """Return all evaluations under a name, the newest first."""
-    return [_kept(one) for one in document_versions(engine, KIND, name)]
+    return [kept(one) for one in document_versions(engine, KIND, name)]
 
 
-def _kept(one: Document) -> KeptEvaluation:
+def kept(one: Document) -> KeptEvaluation:
+    """Return what a document of this kind holds."""
     return KeptEvaluation(
         one.name, one.version, one.made_us, one.made_by, evaluation_from_content(one.content)
     )

@@ -26,6 +26,7 @@ from wattbus.transport import Transport
 if TYPE_CHECKING:
     from wattbus.ml.models import ModelStore
     from wattbus.ml.pipelines import Prediction, Predictor
+    from wattbus.ml.versions import ModelVersion
 
 LARGEST_BATCH = 1_024
 _ITEM_SECONDS = 120.0
@@ -63,6 +64,31 @@ class AskedProduction(Protocol):
     def exchange(
         self, item: str, message: Any, *, timeout_seconds: float = -1, door: str = "Python"
     ) -> tuple[int, Any]: ...
+
+
+def measure_cached(
+    models: ModelStore,
+    version: ModelVersion,
+    task: str,
+    inputs: Any,
+    *,
+    plan: Plan,
+    feed: PowerFeed,
+    carbon: CarbonIntensity | None = None,
+    batch: int = 1,
+) -> Measurement:
+    """Load a version of a cached model as an item would, and measure it."""
+    from wattbus.ml import pipelines
+
+    if not isinstance(inputs, dict):
+        raise BadRequest('the example of a model is an object with its inputs, such as {"inputs": "a text"}.')
+    _batched(inputs, batch)  # before the model is loaded for nothing
+    options = {} if batch == 1 else {"batch_size": str(batch)}
+    predictor = pipelines.load(models.open_verified(version.name, version.id).path, task, options)
+    return measure_model(
+        predictor, inputs, model=version.name, revision=version.revision or version.id, plan=plan.checked(), feed=feed,
+        carbon=carbon, batch=batch, models=models,
+    )  # fmt: skip
 
 
 def measure_model(
@@ -166,6 +192,8 @@ def measure_endpoint(
                 f"the measurement ended after {words.counted(len(answers), 'answer')}: {error}"
             ) from error
 
+    plan = plan.checked()
+    ask(transport, endpoint)  # what cannot be asked is told at once, before the meter starts
     found = metered(work, plan, feed)
     used = answers[-found.total :]
     repeats = tuple(

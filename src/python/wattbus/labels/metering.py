@@ -80,8 +80,7 @@ def metered(
     ledger = Ledger(feed, on_settled=keep, carbon=carbon)
     ledger.start()
     try:
-        ledger.wait_ready(_READY_SECONDS)
-        if plan.quiet_seconds:
+        if ledger.wait_ready(_READY_SECONDS) and plan.quiet_seconds:
             threading.Event().wait(plan.quiet_seconds)
         ledger.settle(_SETTLE_SECONDS)
         count = plan.count or _count(_timed(work, plan.warm_up), plan.repeat_seconds)

@@ -14,6 +14,7 @@ from wattbus.runtime.control import Call
 from wattbus.runtime.director import CALL, Director
 from wattbus.runtime.running import RunningProduction
 from wattbus.runtime.types import to_envelope
+from wattbus.store.documents import save_document
 from wattbus.store.tables import Priority
 
 
@@ -33,6 +34,7 @@ class Calls:
             "messages": self.messages,
             "life": self.life,
             "types": lambda _request: self._director.current().types.names(),
+            "document": self.document,
             "stop": lambda _request: self._end(),
             CALL: self._director.answer,
         }
@@ -85,6 +87,14 @@ class Calls:
         """Act on stored messages."""
         production = self._director.current()
         return perform(production.actions, production.store, request)
+
+    def document(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Keep a document; answer the version that it got."""
+        with self._director.deployment.writing() as engine:
+            kept = save_document(
+                engine, str(request["kind"]), str(request["document"]), request["content"], str(request["by"])
+            )
+        return dataclasses.asdict(kept)
 
     def life(self, request: dict[str, Any]) -> dict[str, Any]:
         """Change how the production, or an ``item`` of it, runs; answer what was touched and how that stands now."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wattbus.energy.advice import machine_in_words
 from wattbus.energy.hardware import read_machine
 from wattbus.energy.label import FEWEST_RUNS, ModelLabel, labels_of
 from wattbus.errors import UnknownName
+from wattbus.labels.builtin import DEFAULT
+from wattbus.labels.faces import face_of_label
+from wattbus.labels.profiles import get_profile
 from wattbus.store.energy_queries import newest_records, newest_records_of
 from wattbus.web.desk import Desk
 from wattbus.web.label_drawing import draw_label, in_words, interval, wh
@@ -45,7 +48,7 @@ def add(twins: Twins, desk: Desk) -> None:
         with desk.reading() as engine:
             records = [] if engine is None else newest_records(engine, limit=_LISTED_RECORDS)
         names = sorted({one.model for one in records if one.model})
-        found = [label for name in names for label in labels_of(name, records)]
+        found = [_graded(label) for name in names for label in labels_of(name, records)]
         found.sort(key=lambda label: label.newest_us, reverse=True)
         return LabelsView(machine_in_words(read_machine()), found, FEWEST_RUNS)
 
@@ -63,9 +66,21 @@ def add(twins: Twins, desk: Desk) -> None:
             if version.metrics.get("accuracy") is not None
         }
         return LabelView(
-            name, machine_in_words(read_machine()), labels_of(name, records), accuracy, FEWEST_RUNS
+            name,
+            machine_in_words(read_machine()),
+            [_graded(label) for label in labels_of(name, records)],
+            accuracy,
+            FEWEST_RUNS,
         )
 
     twins.share(label_picture=draw_label, label_words=in_words, wh=wh, wh_interval=interval)
     twins.view("/energy/models", "energy_models.html", labels, tag="energy")
     twins.view("/energy/models/{name:path}", "energy_label.html", label, tag="energy")
+
+
+def _graded(label: ModelLabel) -> ModelLabel:
+    """Return the label with what the default profile says of its letter."""
+    face = face_of_label(label, get_profile(None, DEFAULT), "")
+    letter = f"class {face.letter} of {face.scale[0]} to {face.scale[-1]}" if face.letter else ""
+    reach = f"classes reached: {face.span}" if face.span else ""
+    return replace(label, letter="; ".join(part for part in (letter, face.reason, reach) if part))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,9 +21,10 @@ from wattbus.web.desk import Desk
 from wattbus.web.roles import needs
 from wattbus.web.training_pages import test_address, tuning_items
 from wattbus.web.twin import Twins, plain
+from wattbus.web.uploads import aside, blocks, keep
 
 LARGEST_CSV_BYTES = 200_000_000
-_BLOCK = 1 << 20
+_INSTEAD = "load it with `wattbus tables load TABLE FILE.csv`"
 
 
 @dataclass(frozen=True)
@@ -91,8 +88,8 @@ def add(twins: Twins, desk: Desk) -> None:
                     raise BadRequest("no file was chosen: choose a CSV file.")
                 if not name:
                     raise BadRequest("the table has no name: use letters, digits and _, as in iris.Review.")
-                with _aside(desk) as file:
-                    await _keep(_blocks(given), file)
+                with aside(desk) as file:
+                    await keep(blocks(given), file, LARGEST_CSV_BYTES, _INSTEAD)
                     replace = form.get("replace") == "yes"
                     done = await run_in_threadpool(_told_apart, load, name, file, replace)
             except WattbusError as error:
@@ -101,8 +98,8 @@ def add(twins: Twins, desk: Desk) -> None:
 
     async def from_body(request: Request, name: str, replace: bool = False) -> Response:
         """Make a table from a CSV file with a header, sent as it is; whole or not at all."""
-        with _aside(desk) as file:
-            await _keep(request.stream(), file)
+        with aside(desk) as file:
+            await keep(request.stream(), file, LARGEST_CSV_BYTES, _INSTEAD)
             done = await run_in_threadpool(_told_apart, load, name, file, replace)
         return JSONResponse(plain(done))
 
@@ -123,38 +120,6 @@ def add(twins: Twins, desk: Desk) -> None:
             "requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}
         },
     )
-
-
-@contextlib.contextmanager
-def _aside(desk: Desk) -> Iterator[Path]:
-    """Give a file of the home for what is on its way in; what a kill leaves is removed at the next start."""
-    desk.home.create()
-    descriptor, name = tempfile.mkstemp(prefix=".load-", suffix=".part", dir=desk.home.root)
-    os.close(descriptor)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-async def _blocks(upload: UploadFile) -> AsyncIterator[bytes]:
-    while block := await upload.read(_BLOCK):
-        yield block
-
-
-async def _keep(blocks: AsyncIterator[bytes], file: Path, largest: int = LARGEST_CSV_BYTES) -> None:
-    """Write what comes to a file, and stop where it becomes too long."""
-    size = 0
-    with file.open("wb") as out:
-        async for block in blocks:
-            size += len(block)
-            if size > largest:
-                raise BadRequest(
-                    f"the file is longer than {words.size(largest)}: load it with `wattbus tables load TABLE FILE.csv`."
-                )
-            await run_in_threadpool(out.write, block)
-    if not size:
-        raise BadRequest("the file is empty: a header line and at least one row are needed.")
 
 
 def _told_apart(load: Any, name: str, file: Path, replace: bool) -> Loaded:
