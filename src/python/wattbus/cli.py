@@ -12,7 +12,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wattbus import __version__, cli_access, cli_check, cli_data, cli_label, cli_life, cli_messages, words
+from wattbus import (
+    __version__,
+    cli_access,
+    cli_check,
+    cli_data,
+    cli_label,
+    cli_label_picture,
+    cli_label_sync,
+    cli_life,
+    cli_messages,
+    words,
+)
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, NotRunning, UnknownName, WattbusError
 
@@ -26,6 +37,10 @@ app = typer.Typer(
 app.add_typer(cli_data.models, name="models")
 app.add_typer(cli_data.tables, name="tables")
 app.add_typer(cli_data.export, name="export")
+cli_label.label.command("picture")(cli_label_picture.picture)
+cli_label.label.command("badge")(cli_label_picture.badge)
+cli_label.label.command("sync")(cli_label_sync.sync)
+cli_label.label.command("provider")(cli_label_sync.provider)
 app.add_typer(cli_label.label, name="label")
 app.command("energy")(cli_data.energy)
 app.add_typer(cli_messages.messages, name="messages")
