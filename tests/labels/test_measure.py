@@ -19,9 +19,11 @@ from wattbus.energy.carbon import CarbonIntensity
 from wattbus.energy.feed import FakeFeed, NullFeed
 from wattbus.energy.record import Tier
 from wattbus.errors import BadRequest, Refused, RequestFailed
+from wattbus.home import Home
 from wattbus.labels.endpoint import Endpoint
-from wattbus.labels.measure import measure_endpoint, measure_item, measure_model
+from wattbus.labels.measure import measure_cached, measure_endpoint, measure_item, measure_model
 from wattbus.labels.metering import Plan
+from wattbus.ml.models import ModelStore
 from wattbus.ml.pipelines import load
 from wattbus.transport import Transport
 
@@ -242,3 +244,29 @@ def test_an_endpoint_that_is_slow_or_down_is_a_sentence(served: Callable[[Answer
 def test_an_address_inside_is_not_asked(url: str) -> None:
     with pytest.raises(Refused):
         measure_endpoint(Transport(), Endpoint(url, {}), SHORT, FakeFeed())
+
+
+def test_a_version_of_the_model_store_is_loaded_verified_and_measured(home: Home) -> None:
+    models = ModelStore(home.models)
+
+    def build(folder: Path) -> None:
+        tinymodels.build("text-classification", folder)
+
+    made = models.stage("tiny", build, source="a test")
+    models.publish("tiny", made.id)
+
+    found = measure_cached(
+        models, models.current("tiny"), "text-classification", {"inputs": "Two cats sleep."}, plan=SHORT,
+        feed=FakeFeed(), batch=2,
+    )  # fmt: skip
+
+    assert (found.figures.model, found.figures.task, found.figures.requests) == (
+        "tiny",
+        "text-classification",
+        24,
+    )
+    assert found.figures.size_bytes == models.current("tiny").size_bytes
+    with pytest.raises(BadRequest, match="the batch is 0"):
+        measure_cached(
+            models, made, "text-classification", {"inputs": "x"}, plan=SHORT, feed=FakeFeed(), batch=0
+        )

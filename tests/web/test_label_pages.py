@@ -356,3 +356,61 @@ def test_models_are_compared_on_a_chart_and_in_a_table(ask: OpenDoor) -> None:
     ]  # fmt: skip
     assert [one["name"] for one in view["unplaced"]] == ["typed gaissa-inference"]
     assert "pareto-chart" in text and "not comparable" in text and "★ on the front" in text
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+EMISSIONS = b"""timestamp,project_name,run_id,duration,emissions,energy_consumed,country_iso_code
+2026-01-02T03:04:05,p,r1,10.0,0.012,0.5,FRA
+2026-01-03T03:04:05,p,r2,10.0,0.5,0.5,FRA
+"""
+
+
+def upload(door: OpenDoor, content: bytes, **fields: str) -> Any:
+    parts = [
+        f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="emissions.csv"\r\n\r\n'
+    body = b"".join([*parts, head, content, b"\r\n--x--\r\n"])
+    path = "/energy/labels/evaluate/gaissa-training/file"
+    return door("POST", path, body, accept="text/html", content_type="multipart/form-data; boundary=x")
+
+
+def test_a_file_is_graded_by_form_and_by_call_with_one_run_chosen(ask: OpenDoor) -> None:
+    done = upload(ask, EMISSIONS, which="r1", model="m")
+    called = ask(
+        "POST", "/api/v1/energy/labels/evaluate/gaissa-training/file?which=r2&model=m", EMISSIONS,
+        content_type="text/csv",
+    )  # fmt: skip
+
+    assert (done.status, done.headers["location"]) == (
+        303,
+        "/energy/labels/evaluations/m%20gaissa-training?version=1",
+    )
+    first = ask("GET", "/api/v1" + done.headers["location"]).said["kept"]["evaluation"]
+    grades = {one["metric"]: (one["value"], one["letter"]) for one in first["grades"]}
+    assert grades["co2_eq_emissions"] == (pytest.approx(12.0), "C")
+    assert called.status == 200
+    assert called.said["evaluation"]["figures"]["carbon_grams"] == pytest.approx(500.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "said"),
+    [
+        (EMISSIONS, {}, "choose one by its run id or its row"),
+        (EMISSIONS, {"which": "r9"}, "r9"),
+        (b"", {}, "the file is empty"),
+        (b"a,b\n1,2\n", {}, "no known form"),
+        (EMISSIONS, {"which": "r1", "requests": "-1"}, "requests"),
+        (EMISSIONS.replace(b"0.012", b"-3"), {"which": "r1"}, ""),
+    ],
+)
+def test_a_file_that_cannot_be_graded_is_a_sentence_on_the_form(
+    ask: OpenDoor, content: bytes, fields: dict[str, str], said: str
+) -> None:
+    answer = upload(ask, content, model="kept model", **fields)
+
+    assert answer.status == 422
+    assert said in answer.said
+    assert 'value="kept model"' in answer.said

@@ -47,7 +47,7 @@ def face_of(kept: KeptEvaluation) -> LabelFace:
         scale=one.classes,
         span=one.span if one.letter is None else "",
         tier=headline.tier,
-        coverage=_SOURCES[figures.source],
+        coverage=_coverage(one),
         classes=tuple(_class(grade) for grade in _weightiest(one.grades)),
         lines=_lines(figures, one.measurement),
         quality=_quality(figures.accuracy),
@@ -121,6 +121,15 @@ def plain_number(value: float | None) -> str:
     if value is None:
         return words.UNKNOWN
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def _coverage(one: Evaluation) -> str:
+    """Say whose figures they are, and of how many repeats of a measurement the energy is known."""
+    repeats = (one.measurement or {}).get("repeats", ())
+    if not repeats or one.figures.source is not Source.LEDGER:
+        return _SOURCES[one.figures.source]
+    known = sum("energy_joules" in repeat for repeat in repeats)
+    return f"energy known of {known} of {len(repeats)} repeats; {_SOURCES[one.figures.source]}"
 
 
 def _figure(headline: Headline) -> str:

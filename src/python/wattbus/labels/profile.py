@@ -57,8 +57,8 @@ class Interval(BaseModel):
     def in_words(self) -> str:
         """Say which values it holds."""
         if self.lower is None:
-            return "all values" if self.upper is None else f"up to {number(self.upper)}"
-        return f"above {number(self.lower)}" + ("" if self.upper is None else f" to {number(self.upper)}")
+            return "all values" if self.upper is None else f"up to {grouped(self.upper)}"
+        return f"above {grouped(self.lower)}" + ("" if self.upper is None else f" to {grouped(self.upper)}")
 
 
 class Metric(BaseModel):
@@ -192,3 +192,12 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else ("infinity" if value > 0 else "minus infinity")
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def grouped(value: float) -> str:
+    """Show a bound for reading.
+
+    >>> grouped(1e9), grouped(0.112), grouped(1.47e9), grouped(2.5e15)
+    ('1,000,000,000', '0.112', '1,470,000,000', '2.5e+15')
+    """
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.6g}"

@@ -14,7 +14,7 @@ from wattbus.web.desk import Desk
 from wattbus.web.svg import element, text, title
 from wattbus.web.twin import Twins
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 300.0, 62.0, 24.0, 18.0, 40.0
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640.0, 310.0, 62.0, 24.0, 30.0, 40.0
 _LONGEST_NAME = 28
 
 
@@ -111,11 +111,9 @@ def _names(points: Sequence[Compared], at: Callable[[Compared], tuple[float, flo
         if any(abs(x - other) < 160 and abs(y - down) < 14 for other, down in written):
             continue
         written.append((x, y))
-        far = x > _WIDTH * 0.7
-        parts.append(
-            text(one.name, x - 10 if far else x + 10, y - 8 if y > _TOP + 16 else y + 18, "", longest=_LONGEST_NAME,
-                 text_anchor="end" if far else "start")
-        )  # fmt: skip
+        far, near = x > _WIDTH * 0.75, x < _WIDTH * 0.25
+        anchor = "end" if far else "start" if near else "middle"
+        parts.append(text(one.name, x, y - 12, "", longest=_LONGEST_NAME, text_anchor=anchor))
     return parts
 
 
