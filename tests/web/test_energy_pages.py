@@ -219,7 +219,9 @@ def test_a_label_has_tier_coverage_interval_and_the_letter_that_its_bounds_allow
         4,
         "class C of A to G; the bounds reach into D",
     )
-    assert "energy known of 3 of 4 attempts (75 %)" in text and "tier: modelled" in text
+    assert (
+        "3 of 4 attempts" in text and 'src="/energy/models/m/label.svg?revision=v1&amp;tier=modelled"' in text
+    )
     assert 'href="/api/v1/energy/models/m"' in text
 
 

@@ -19,6 +19,8 @@ from wattbus import (
     cli_data,
     cli_import,
     cli_label,
+    cli_label_picture,
+    cli_label_sync,
     cli_life,
     cli_messages,
     words,
@@ -36,6 +38,10 @@ app = typer.Typer(
 app.add_typer(cli_data.models, name="models")
 app.add_typer(cli_data.tables, name="tables")
 app.add_typer(cli_data.export, name="export")
+cli_label.label.command("picture")(cli_label_picture.picture)
+cli_label.label.command("badge")(cli_label_picture.badge)
+cli_label.label.command("sync")(cli_label_sync.sync)
+cli_label.label.command("provider")(cli_label_sync.provider)
 app.add_typer(cli_label.label, name="label")
 app.command("energy")(cli_data.energy)
 app.command("import")(cli_import.import_runs)

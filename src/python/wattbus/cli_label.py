@@ -79,7 +79,7 @@ def evaluate_(
             figures = replace(
                 found, model=model or found.model, task=task or found.task, extra={**found.extra, **added}
             )
-    _keep(evaluate(kept, figures), name, as_json)
+    keep_evaluation(evaluate(kept, figures), name, as_json)
 
 
 @label.command("measure")
@@ -115,7 +115,7 @@ def measure(
         assert model is not None
         found = _measured_model(model, version, task, example, plan, batch)
     graded = evaluate(kept, found.figures, found.repeats)
-    _keep(with_measurement(graded, found.to_content()), name, as_json)
+    keep_evaluation(with_measurement(graded, found.to_content()), name, as_json)
 
 
 @label.command("profiles")
@@ -271,7 +271,7 @@ def _say_face(face: LabelFace) -> None:
         say(f"  {name}: {value}")
 
 
-def _keep(graded: Evaluation, name: str, as_json: bool) -> None:
+def keep_evaluation(graded: Evaluation, name: str, as_json: bool) -> None:
     """Keep an evaluation and show it."""
     from wattbus.labels.faces import face_of
     from wattbus.labels.history import KIND, kept, name_of

@@ -23,7 +23,7 @@ from wattbus.ml.sources import PUBLIC_HUB, HubSource
 Tell = Callable[[str], object]
 PART = ".part"
 MOST_HOPS = 5
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TELL_SECONDS = 2.0
 
 
@@ -40,7 +40,7 @@ class Patience:
     longest_wait_seconds: float = 120.0  # a longer Retry-After ends the fetch
 
 
-class _Interrupted(Exception):
+class Interrupted(Exception):
     """A try that may be repeated."""
 
     def __init__(self, why: str, retry_after_seconds: float | None = None) -> None:
@@ -70,6 +70,8 @@ class _Transfer:
 
 class Hub:
     """Describes and fetches models from one endpoint: the one given, else ``HF_ENDPOINT``, else the public Hub."""
+
+    _kept = "Nothing was published; what came is kept, and the next try goes on from there."
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class Hub:
             )
 
         try:
-            return _within(patience.describe_seconds, ask)
+            return within(patience.describe_seconds, ask)
         except GatedRepoError:
             raise ModelError(
                 f"the model {repo} asks for consent on its page: give it there, and set a token."
@@ -156,13 +158,13 @@ class Hub:
             ) from None
         except HfHubHTTPError as error:
             status = error.response.status_code
-            if status in _TRANSIENT:
-                raise _Interrupted(
-                    f"{status}", _retry_after(error.response.headers.get("retry-after"))
+            if status in TRANSIENT:
+                raise Interrupted(
+                    f"{status}", retry_after(error.response.headers.get("retry-after"))
                 ) from None
             raise ModelError(f"{self.endpoint} answered {status} for the model {repo}.") from None
         except httpx2.RemoteProtocolError as error:
-            raise _Interrupted(str(error)) from None
+            raise Interrupted(str(error)) from None
         except (httpx2.TransportError, TimeoutError, OfflineModeIsEnabled) as error:
             raise ModelNotCached(self._unreachable(repo, type(error).__name__)) from None
         except (ValueError, KeyError, TypeError) as error:
@@ -221,11 +223,11 @@ class Hub:
                     start = 0
                 self._append(response, out, file, start, transfer)
         except httpx2.TimeoutException:
-            raise _Interrupted(f"it sent nothing for {self._patience.stall_seconds:g} s") from None
+            raise Interrupted(f"it sent nothing for {self._patience.stall_seconds:g} s") from None
         except httpx2.TransportError as error:
-            raise _Interrupted(str(error) or type(error).__name__) from None
+            raise Interrupted(str(error) or type(error).__name__) from None
         if _size(part) < file.size_bytes:
-            raise _Interrupted("the connection was cut")
+            raise Interrupted("the connection was cut")
 
     def _append(self, response: Any, out: Any, file: PlannedFile, start: int, transfer: _Transfer) -> None:
         patience, position = self._patience, start
@@ -247,13 +249,13 @@ class Hub:
                 )
             if now - window_began > patience.stall_seconds:
                 if window_bytes < patience.stall_bytes:
-                    raise _Interrupted(f"it sent {window_bytes} bytes in {patience.stall_seconds:g} s")
+                    raise Interrupted(f"it sent {window_bytes} bytes in {patience.stall_seconds:g} s")
                 window_began, window_bytes = now, 0
 
     def _check_answer(self, response: Any, file: PlannedFile, start: int) -> None:
         status, headers = response.status_code, response.headers
-        if status in _TRANSIENT:
-            raise _Interrupted(f"{self.endpoint} answered {status}", _retry_after(headers.get("retry-after")))
+        if status in TRANSIENT:
+            raise Interrupted(f"{self.endpoint} answered {status}", retry_after(headers.get("retry-after")))
         if status not in (200, 206):
             raise ModelError(
                 f"{self.endpoint} answered {status} for {file.path}: check the token and the model's page."
@@ -314,7 +316,7 @@ class Hub:
         while True:
             try:
                 return work()
-            except _Interrupted as error:
+            except Interrupted as error:
                 failures = failures + 1 if progress() == before else 1
                 before = progress()
                 wait = self._patience.pause_seconds * 2 ** (failures - 1)
@@ -326,7 +328,7 @@ class Hub:
                     raise ModelError(
                         f"{what} could not be fetched from {self.endpoint}: {error}"
                         + (f", and asks to wait {asked:.0f} s" if asked else "")
-                        + ". Nothing was published; what came is kept, and the next try goes on from there."
+                        + f". {self._kept}"
                     ) from None
                 tell(f"{what}: {error}; trying again in {wait:.0f} s")
                 time.sleep(wait)
@@ -343,7 +345,7 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count:,} bytes"
 
 
-def _within(seconds: float, work: Callable[[], Any]) -> Any:
+def within(seconds: float, work: Callable[[], Any]) -> Any:
     """Return what ``work`` returns; TimeoutError after ``seconds``, however slowly bytes drip in."""
     results: list[Any] = []
     errors: list[Exception] = []
@@ -375,7 +377,8 @@ def _check_redirect(scheme: str, url: str, home: tuple[str, str]) -> None:
     check_spelling(url)
 
 
-def _retry_after(text: str | None) -> float | None:
+def retry_after(text: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for."""
     from wattbus.transport import retry_after_seconds
 
     return retry_after_seconds(text)

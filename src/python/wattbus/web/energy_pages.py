@@ -30,7 +30,7 @@ from wattbus.store.energy_queries import (
 )
 from wattbus.web.bar_charts import Bar, stacked_bars
 from wattbus.web.desk import Desk
-from wattbus.web.label_drawing import wh
+from wattbus.web.label_words import wh
 from wattbus.web.twin import Twins
 
 #: The spans of the page, in days, and their names.

@@ -13,7 +13,7 @@ from wattbus.labels.faces import face_of_label
 from wattbus.labels.profiles import get_profile
 from wattbus.store.energy_queries import newest_records, newest_records_of
 from wattbus.web.desk import Desk
-from wattbus.web.label_drawing import draw_label, in_words, interval, wh
+from wattbus.web.label_words import in_words, interval, wh
 from wattbus.web.twin import Twins
 
 #: The labels of the list are made of so many of the newest records.
@@ -73,7 +73,7 @@ def add(twins: Twins, desk: Desk) -> None:
             FEWEST_RUNS,
         )
 
-    twins.share(label_picture=draw_label, label_words=in_words, wh=wh, wh_interval=interval)
+    twins.share(label_words=in_words, wh=wh, wh_interval=interval)
     twins.view("/energy/models", "energy_models.html", labels, tag="energy")
     twins.view("/energy/models/{name:path}", "energy_label.html", label, tag="energy")
 
