@@ -1,0 +1,98 @@
+"""The curves of an analysis: returns over the count on a logarithmic axis, and what both ways cost together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wattbus.roi.analysis import Analysis, Case, case_of, corners_of
+from wattbus.roi.formulas import Answer, break_even, gaissa_roi, infinite_roi_of_costs, ordinary_return
+from wattbus.roi.given import MOST_UNITS
+
+POINTS = 60
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ReturnCurve:
+    """Returns over a count; ``low`` and ``high`` are the bounds of the GAISSA ROI, empty where it has none."""
+
+    gaissa_roi: tuple[Point, ...]
+    ordinary_return: tuple[Point, ...]
+    low: tuple[Point, ...]
+    high: tuple[Point, ...]
+    infinite_roi: float | None
+    units: int
+    break_even: int | None
+
+
+@dataclass(frozen=True)
+class CostCurve:
+    """What was spent up to a count, the old way and the new, with the investment at the beginning."""
+
+    old: tuple[Point, ...]
+    new: tuple[Point, ...]
+    units: int
+    break_even: int | None
+    break_even_cost: float | None
+
+
+def return_curve(analysis: Analysis) -> ReturnCurve:
+    """Return both returns from one unit to well beyond the break-even and the count that is looked at."""
+    base, corners = case_of(analysis), corners_of(analysis) or []
+    even = _even(base)
+    counts = _counts(max(base.units, even or 0))
+    bounded = len({(case.old, case.new, case.investment) for case in corners}) > 1
+    spans = [
+        [roi for roi in (_at(gaissa_roi, case, n) for case in corners) if roi is not None]
+        for n in (counts if bounded else ())
+    ]
+    full = [(n, span) for n, span in zip(counts, spans, strict=False) if len(span) == len(corners)]
+    limit = infinite_roi_of_costs(base.old, base.new)
+    return ReturnCurve(
+        gaissa_roi=_points(gaissa_roi, base, counts),
+        ordinary_return=_points(ordinary_return, base, counts),
+        low=tuple((float(n), min(span)) for n, span in full),
+        high=tuple((float(n), max(span)) for n, span in full),
+        infinite_roi=limit.value,
+        units=base.units,
+        break_even=even,
+    )
+
+
+def cost_curve(analysis: Analysis) -> CostCurve:
+    """Return what both ways cost together up to twice the break-even, or up to the count where there is none."""
+    base = case_of(analysis)
+    even = _even(base)
+    near = even is not None and even > 0 and (not base.units or even <= 20 * base.units)
+    last = max(base.units, 2 * even if near and even is not None else 0, 1)
+    counts = [round(last * step / 20) for step in range(21)] if last >= 20 else list(range(last + 1))
+    return CostCurve(
+        old=tuple((float(n), float(base.old * n)) for n in counts),
+        new=tuple((float(n), float(base.new * n + base.investment)) for n in counts),
+        units=base.units,
+        break_even=even if near else None,
+        break_even_cost=float(base.old * even) if near and even is not None else None,
+    )
+
+
+def _even(case: Case) -> int | None:
+    value = break_even(case.investment, case.old, case.new).value
+    return None if value is None else int(value)
+
+
+def _counts(furthest: int) -> list[int]:
+    """Return counts from 1 to ten times the furthest of interest, evenly spaced on a logarithmic axis."""
+    last = math.log10(min(max(10 * furthest, 1000), MOST_UNITS))
+    return sorted({round(10 ** (last * step / POINTS)) for step in range(POINTS + 1)})
+
+
+def _at(formula: Callable[..., Answer], case: Case, n: int) -> float | None:
+    return formula(case.old * n, case.new * n, case.investment).value
+
+
+def _points(formula: Callable[..., Answer], case: Case, counts: list[int]) -> tuple[Point, ...]:
+    found = ((float(n), _at(formula, case, n)) for n in counts)
+    return tuple((n, value) for n, value in found if value is not None)
