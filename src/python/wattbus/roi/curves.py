@@ -25,6 +25,7 @@ class ReturnCurve:
     high: tuple[Point, ...]
     infinite_roi: float | None
     units: int
+    at_units: float | None  # the GAISSA ROI at the count that is looked at
     break_even: int | None
 
 
@@ -58,6 +59,7 @@ def return_curve(analysis: Analysis) -> ReturnCurve:
         high=tuple((float(n), max(span)) for n, span in full),
         infinite_roi=limit.value,
         units=base.units,
+        at_units=_at(gaissa_roi, base, base.units),
         break_even=even,
     )
 

@@ -24,8 +24,8 @@ from wattbus.errors import BadRequest
 Number = int | float | Decimal | Fraction
 
 JOULES_PER_KWH = 3_600_000
-#: Beyond these a figure is a wrong unit or a slip of the keyboard.
-LARGEST, SMALLEST = Fraction(10**30), Fraction(1, 10**30)
+#: 1e60: a figure beyond is a wrong unit or a slip of the keyboard.
+_LARGEST_BITS = 200
 
 GAISSA_ROI = "GAISSA ROI"
 ORDINARY_RETURN = "ordinary return"
@@ -73,12 +73,15 @@ def exact(value: Number, name: str, *, signed: bool = False) -> Fraction:
         raise BadRequest(f"{name} is {value!r}: give a number.")
     if isinstance(value, float | Decimal) and not math.isfinite(value):
         raise BadRequest(f"{name} is {value}: give a finite number.")
-    if value < 0 and not signed:
+    if isinstance(value, Fraction):
+        written = value
+    else:
+        written = Fraction(float.__repr__(value)) if isinstance(value, float) else Fraction(value)
+    if written.numerator < 0 and not signed:
         raise BadRequest(f"{name} is {value}: it cannot be below 0.")
-    written = Fraction(float.__repr__(value)) if isinstance(value, float) else Fraction(value)
-    if written and not SMALLEST <= abs(written) <= LARGEST:
+    if written and abs(written.numerator.bit_length() - written.denominator.bit_length()) > _LARGEST_BITS:
         raise BadRequest(
-            f"{name} is beyond 1e30 or within 1e-30 of 0: nothing that is measured is; check its unit."
+            f"{name} is beyond 1e60 or within 1e-60 of 0: nothing that is measured is; check its unit."
         )
     return written
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -14,6 +15,7 @@ from wattbus.roi.formulas import exact
 from wattbus.roi.tactics import tactic_of
 
 MOST_UNITS = 10**18
+LARGEST, SMALLEST = Fraction(10**15), Fraction(1, 10**15)
 LONGEST_NAME = 80
 #: Addresses of pages, so no names of analyses.
 RESERVED = ("new", "compare")
@@ -31,9 +33,13 @@ def _number(value: Any) -> Any:
         except InvalidOperation:
             raise ValueError("a number is needed, such as 0.25 or 1e8") from None
     try:
-        exact(value, "it", signed=True)
+        size = abs(exact(value, "it", signed=True))
     except BadRequest as error:
         raise ValueError(str(error)) from None
+    if size and not SMALLEST <= size <= LARGEST:
+        raise ValueError(
+            "nothing that is paid or measured is above 1e15 or within 1e-15 of 0; check its unit"
+        )
     return value
 
 
@@ -52,7 +58,7 @@ def _bounded(low: float | None, high: float | None, why: str) -> Callable[[Any],
 def _whole(value: Any) -> Any:
     if value is None:
         return None
-    number = _number(value)
+    number = value if isinstance(value, int) and not isinstance(value, bool) else _number(value)
     if number != int(number):
         raise ValueError("a whole number is needed")
     if not 0 <= number <= MOST_UNITS:

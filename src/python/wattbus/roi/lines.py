@@ -30,7 +30,7 @@ _ROWS: tuple[_Row, ...] = (
     ("Money", "new_per_unit", "one {unit} after", "money", "tier currency"),
     ("Money", "old_cost", "old: before, over {count}", "money", "tier currency count"),
     ("Money", "new_cost", "new: after, over {count}", "money", "tier currency count"),
-    ("Break-even", "break_even", "of the money, ⌈I / (c₀ − c₁)⌉", "count", "tier"),
+    ("Break-even", "break_even", "of the money, I / (c0 − c1) rounded up", "count", "tier"),
     ("Break-even", "payback_days", "of the money, at the traffic", "days", "tier"),
     ("Break-even", "energy_break_even", "of the energy that the tactic used", "count", "tier"),
     ("Break-even", "carbon_break_even", "of the carbon that the tactic made", "count", "tier"),

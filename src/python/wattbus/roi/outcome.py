@@ -19,6 +19,7 @@ from wattbus.roi.formulas import (
     payback_days,
     unknown,
 )
+from wattbus.words import counted
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def outcome_of(analysis: Analysis) -> Outcome:
         currency=given.currency,
         tier=tier_of(analysis),
         verdict=verdict,
-        sentence=_sentence(verdict, net_alike, central.units, tactic.units if central.units != 1 else unit),
+        sentence=_sentence(verdict, net_alike, corners is None, counted(central.units, unit)),
         gaissa_roi=told(
             lambda case: gaissa_roi(case.old * case.units, case.new * case.units, case.investment)
         ),
@@ -274,19 +275,15 @@ def _verdict(net: Bounded) -> str:
     return "saves" if value > 0 else "loses" if value < 0 else "breaks even"
 
 
-def _sentence(verdict: str, alike: Bounded | None, units: int, noun: str) -> str:
-    over = f"over {units:,} {noun}"
-    if verdict != "cannot tell":
-        return {
-            "saves": f"It pays {over}.",
-            "loses": f"It does not pay {over}.",
-            "breaks even": f"It comes out even {over}.",
-        }[verdict]
-    told = f"Cannot tell {over}: within the bounds of the measurements it may save or lose."
-    if alike is not None and not alike.crosses_zero:
-        word = "pays" if (alike.at.value or 0) > 0 else "does not pay"
-        told += f" If the same meter erred alike on both sides, it {word}."
-    return told
+def _sentence(verdict: str, alike: Bounded | None, unbounded: bool, count: str) -> str:
+    if verdict == "cannot tell":
+        told = f"Cannot tell over {count}: within the bounds of the measurements it may save or lose."
+        if alike is not None and not alike.crosses_zero:
+            word = "pays" if (alike.at.value or 0) > 0 else "does not pay"
+            told += f" If the same meter erred alike on both sides, it {word}."
+        return told
+    what = {"saves": "It pays", "loses": "It does not pay", "breaks even": "It comes out even"}[verdict]
+    return f"{what} over {count}{', by figures whose bounds are unknown' if unbounded else ''}."
 
 
 def _notes(analysis: Analysis, unbounded: bool) -> list[str]:

@@ -47,12 +47,12 @@ def plain(value: float, digits: int) -> str:
 def money(value: float, currency: str, digits: int) -> str:
     """Show an amount.
 
-    >>> money(-305.5556, "EUR", 6), money(0.0000277778, "EUR", 2), money(75, "CHF", 6)
-    ('-305.56 EUR', '0.000028 EUR', '75.00 CHF')
+    >>> money(-305.5556, "EUR", 6), money(0.0000277778, "EUR", 2), money(0.075, "CHF", 6)
+    ('-305.56 EUR', '0.000028 EUR', '0.075 CHF')
     """
-    if digits > MEASURED_DIGITS and 0.01 <= abs(value) < 1e13:
+    if digits > MEASURED_DIGITS and 10 <= abs(value) < 1e13:
         return f"{value:,.2f} {currency}"
-    return f"{plain(value, digits)} {currency}"
+    return f"{plain(value, min(digits, _MOST_RATIO_DIGITS))} {currency}"
 
 
 def ratio(value: float, digits: int) -> str:
@@ -68,10 +68,10 @@ def ratio(value: float, digits: int) -> str:
 def energy(joules: float, digits: int) -> str:
     """Show an energy in its own unit.
 
-    >>> energy(500, 6), energy(3.6e6, 2), energy(0.0173, 2), energy(1.25e10, 3)
-    ('500 J', '1 kWh', '0.017 J', '3,470 kWh')
+    >>> energy(500, 6), energy(1.8e6, 2), energy(0.0173, 2), energy(1.25e10, 3)
+    ('500 J', '0.5 kWh', '0.017 J', '3,470 kWh')
     """
-    if abs(joules) >= 3.6e6:
+    if abs(joules) >= 3.6e5:
         return f"{plain(joules / 3.6e6, digits)} kWh"
     return f"{plain(joules, digits)} J"
 
@@ -114,6 +114,11 @@ def days(value: float, digits: int) -> str:
     return f"{shown} {unit}" if shown == "1" else f"{shown} {unit}s"
 
 
+def _points(value: float) -> str:
+    shown = plain(value, _MOST_RATIO_DIGITS)
+    return f"{'+' if value > 0 else ''}{shown} {'point' if abs(value) == 1 else 'points'}"
+
+
 def told(answer: Answer, shown: Shown) -> str:
     """Show an answer: its figure, or in words why there is none."""
     if answer.value is None:
@@ -147,7 +152,7 @@ class Shower:
             "days": lambda value: days(value, self.digits),
             "joules": lambda value: energy(value, self.digits),
             "grams": lambda value: grams(value, self.digits),
-            "points": lambda value: f"{plain(value, _MOST_RATIO_DIGITS)} points",
+            "points": _points,
         }
         return ways[kind]
 
