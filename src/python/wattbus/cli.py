@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wattbus import __version__, cli_access, cli_check, cli_data, cli_life, cli_messages, words
+from wattbus import __version__, cli_access, cli_check, cli_data, cli_life, cli_messages, cli_roi, words
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, NotRunning, UnknownName, WattbusError
 
@@ -35,6 +35,7 @@ app.command("update")(cli_life.update)
 app.command("recover")(cli_life.recover)
 app.add_typer(cli_life.item, name="item")
 app.add_typer(cli_access.token, name="token")
+app.add_typer(cli_roi.roi, name="roi")
 
 NOT_RUNNING = 3
 

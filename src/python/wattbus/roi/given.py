@@ -109,24 +109,23 @@ class GivenEnergy(_Given):
         """Return the ways that are given; one is right."""
         return [name for name in ("run", "message", "model", "joules") if getattr(self, name) is not None]
 
-    @model_validator(mode="after")
-    def _one_way(self) -> GivenEnergy:
+    def fault(self) -> str:
+        """Say what does not go together; empty where all is well."""
         if len(self.ways) > 1:
-            raise ValueError(
-                f"{' and '.join(self.ways)} are both given: say where the energy comes from once"
-            )
+            return f"{' and '.join(self.ways)} are both given: say once where the energy comes from"
         if self.revision is not None and self.model is None:
-            raise ValueError("a revision needs its model")
+            return "a revision needs its model"
         if self.scope is not None and self.model is None and self.message is None:
-            raise ValueError("a scope is for a message or a model")
+            return "a scope is for a message or a model"
         if (self.low_joules is None) != (self.high_joules is None):
-            raise ValueError("give both bounds, or none")
-        if self.low_joules is not None and self.high_joules is not None:
-            if self.joules is None:
-                raise ValueError("bounds are for joules that are typed: what was metered has its own")
-            if not self.low_joules <= self.joules <= self.high_joules:
-                raise ValueError("the joules must lie between their bounds")
-        return self
+            return "give both bounds, or none"
+        if self.low_joules is None or self.high_joules is None:
+            return ""
+        if self.joules is None:
+            return "bounds are for joules that are typed: what was metered has its own"
+        if not self.low_joules <= self.joules <= self.high_joules:
+            return "the joules must lie between their bounds"
+        return ""
 
 
 class GivenSide(GivenEnergy):
@@ -238,17 +237,23 @@ class Draft(_Given):
         return tactic_of(value).name
 
     @model_validator(mode="after")
-    def _enough(self) -> Draft:
+    def _goes_together(self) -> Draft:
+        for name in _PARTS:
+            fault = getattr(self, name).fault()
+            if fault:
+                raise BadRequest(f"{name}: {fault}.")
         if (self.units is None) == (self.days is None):
-            raise ValueError(
-                "say how far to look: a count (units), or a number of days (days) at a traffic (per_day); one of both"
+            raise BadRequest(
+                "how far to look is needed once: a count (units), or a number of days (days) at a traffic (per_day)."
             )
         if self.days is not None and self.per_day is None:
-            raise ValueError("a number of days needs the traffic per day (per_day)")
+            raise BadRequest("a number of days needs the traffic per day (per_day).")
         if self.days is not None and self.count > MOST_UNITS:
-            raise ValueError("the days at this traffic are more than 1e18: look less far")
+            raise BadRequest("the days at this traffic are more than 1e18: look less far.")
         if self.carbon_g_per_kwh is not None and self.country is not None:
-            raise ValueError("give the carbon intensity as a figure or by its country, not both")
+            raise BadRequest(
+                "the carbon intensity is given as a figure and by its country: one says the other."
+            )
         return self
 
     @property

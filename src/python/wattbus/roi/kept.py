@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from wattbus.errors import StoreError
+from wattbus.errors import StoreError, UnknownName
 from wattbus.roi.analysis import KIND, Analysis
 from wattbus.store.documents import (
     Document,
@@ -44,7 +44,10 @@ def save_analysis(engine: Engine, analysis: Analysis, by: str = "") -> Kept:
 
 def kept_analysis(engine: Engine, name: str, version: int | None = None) -> Kept:
     """Return the newest version of an analysis, or the one that is asked for."""
-    return _kept(document(engine, KIND, name, version))
+    try:
+        return _kept(document(engine, KIND, name, version))
+    except UnknownName as error:
+        raise _told(error) from None
 
 
 def kept_versions(engine: Engine, name: str) -> list[Kept]:
@@ -59,7 +62,15 @@ def list_analyses(engine: Engine) -> list[Kept]:
 
 def forget_analysis(engine: Engine, name: str) -> int:
     """Forget an analysis with all its versions, and return how many there were."""
-    return forget_document(engine, KIND, name)
+    try:
+        return forget_document(engine, KIND, name)
+    except UnknownName as error:
+        raise _told(error) from None
+
+
+def _told(error: UnknownName) -> UnknownName:
+    """Return the error in the words of people: the kind of a document is none."""
+    return UnknownName(error.kind.replace(KIND, "analysis"), error.name, error.known)
 
 
 def _kept(found: Document) -> Kept:

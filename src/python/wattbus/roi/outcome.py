@@ -53,8 +53,8 @@ class Priced:
 class Outcome:
     """What an analysis comes to; money in its currency, energies in joules, carbon in grams of CO2 equivalent.
 
-    ``net_saving`` is ``old - new - I`` at the count, ``energy_saved`` and ``carbon_saved`` are less what the tactic
-    itself used. ``tier`` is the less trusted one of both sides.
+    ``net_saving`` is ``old - new - I`` at the count; ``energy_saved_net`` and ``carbon_saved_net`` are less what the
+    tactic itself used. ``tier`` is the less trusted one of both sides.
     """
 
     name: str
@@ -79,8 +79,10 @@ class Outcome:
     payback_days: Bounded
     energy_reduction: Bounded
     energy_saved: Bounded
+    energy_saved_net: Bounded
     energy_break_even: Bounded
     carbon_saved: Bounded
+    carbon_saved_net: Bounded
     carbon_break_even: Bounded
     carbon_payback_days: Bounded
     accuracy_points: Bounded
@@ -89,7 +91,9 @@ class Outcome:
 
 
 _Formula = Callable[[Case], Answer]
-_NO_OWN = "the energy of the tactic itself is not given (0 says that it used none)"
+_NO_SIDE = "the energy of one side is unknown"
+_NO_CARBON = "no carbon intensity is given, and none is guessed"
+_NO_OWN = "the energy of the tactic itself is not given"
 
 
 def outcome_of(analysis: Analysis) -> Outcome:
@@ -142,8 +146,10 @@ def outcome_of(analysis: Analysis) -> Outcome:
         payback_days=paid_back(breaks_even),
         energy_reduction=told(_reduction),
         energy_saved=told(_energy_saved),
+        energy_saved_net=told(_energy_saved_net),
         energy_break_even=told(lambda case: _energy_break_even(case, unit)),
         carbon_saved=told(_carbon_saved),
+        carbon_saved_net=told(_carbon_saved_net),
         carbon_break_even=told(carbon_breaks_even),
         carbon_payback_days=paid_back(carbon_breaks_even),
         accuracy_points=Bounded(_points(analysis)),
@@ -174,7 +180,7 @@ def _net(case: Case) -> Answer:
 
 def _reduction(case: Case) -> Answer:
     if case.before_joules is None or case.after_joules is None:
-        return unknown("the energy of one side is unknown")
+        return unknown(_NO_SIDE)
     if case.before_joules == 0:
         return Answer(None, State.UNDEFINED, "no energy was used before, so no share of it can be saved")
     return Answer(float(1 - case.after_joules / case.before_joules))
@@ -182,7 +188,13 @@ def _reduction(case: Case) -> Answer:
 
 def _energy_saved(case: Case) -> Answer:
     if case.before_joules is None or case.after_joules is None:
-        return unknown("the energy of one side is unknown")
+        return unknown(_NO_SIDE)
+    return Answer(float((case.before_joules - case.after_joules) * case.units))
+
+
+def _energy_saved_net(case: Case) -> Answer:
+    if case.before_joules is None or case.after_joules is None:
+        return unknown(_NO_SIDE)
     if case.own_joules is None:
         return unknown(_NO_OWN)
     return Answer(float((case.before_joules - case.after_joules) * case.units - case.own_joules))
@@ -190,27 +202,30 @@ def _energy_saved(case: Case) -> Answer:
 
 def _energy_break_even(case: Case, unit: str) -> Answer:
     if case.before_joules is None or case.after_joules is None:
-        return unknown("the energy of one side is unknown")
+        return unknown(_NO_SIDE)
     if case.own_joules is None:
         return unknown(_NO_OWN)
     return break_even(case.own_joules, case.before_joules, case.after_joules, unit)
 
 
-def _carbon_unknown(case: Case) -> str:
-    if case.before_joules is None or case.after_joules is None:
-        return "the energy of one side is unknown"
-    if case.own_grams is None and case.own_joules is None:
-        return _NO_OWN
-    if case.old_grams is None or case.new_grams is None or case.own_grams is None:
-        return "no carbon intensity is given, and none is guessed"
-    return ""
-
-
 def _carbon_saved(case: Case) -> Answer:
+    old, new = case.old_grams, case.new_grams
+    if old is None or new is None:
+        return unknown(_carbon_unknown(case))
+    return Answer(float((old - new) * case.units))
+
+
+def _carbon_saved_net(case: Case) -> Answer:
     old, new, own = case.old_grams, case.new_grams, case.own_grams
     if old is None or new is None or own is None:
         return unknown(_carbon_unknown(case))
     return Answer(float((old - new) * case.units - own))
+
+
+def _carbon_unknown(case: Case) -> str:
+    if case.before_joules is None or case.after_joules is None:
+        return _NO_SIDE
+    return _NO_CARBON if case.old_grams is None or case.new_grams is None else _NO_OWN
 
 
 def _carbon_break_even(case: Case, unit: str) -> Answer:
@@ -305,8 +320,8 @@ def _notes(analysis: Analysis, unbounded: bool) -> list[str]:
         )
     if analysis.own is None:
         notes.append(
-            "The energy of the tactic itself is not given: its electricity is not in the investment, and what is saved "
-            "less what it used is unknown."
+            "The energy of the tactic itself is not given: its electricity is not in the investment, and its break-evens in "
+            "energy and carbon are unknown. Give 0 where it used none."
         )
     if before.tier is Tier.ESTIMATED_REMOTE and given.before.price_per_kwh is None:
         notes.append(

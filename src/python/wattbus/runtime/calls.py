@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wattbus.errors import BadRequest, UnknownName
-from wattbus.runtime import item_settings
+from wattbus.runtime import documents, item_settings
 from wattbus.runtime.actions import perform
 from wattbus.runtime.control import Call
 from wattbus.runtime.director import CALL, Director
@@ -32,6 +32,7 @@ class Calls:
             "test": self.test,
             "messages": self.messages,
             "life": self.life,
+            documents.CALL: self.documents,
             "types": lambda _request: self._director.current().types.names(),
             "stop": lambda _request: self._end(),
             CALL: self._director.answer,
@@ -85,6 +86,11 @@ class Calls:
         """Act on stored messages."""
         production = self._director.current()
         return perform(production.actions, production.store, request)
+
+    def documents(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Save or forget a kept document."""
+        with self._director.deployment.writing() as engine:
+            return documents.perform(engine, request)
 
     def life(self, request: dict[str, Any]) -> dict[str, Any]:
         """Change how the production, or an ``item`` of it, runs; answer what was touched and how that stands now."""
