@@ -6,7 +6,7 @@ It holds the figures of its runs as they were when it was saved, so it says the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -27,7 +27,7 @@ class Energy(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    joules: float | None  # None: unknown, and `origin` says why
+    joules: float | None = None  # None: unknown, and `origin` says why
     low_joules: float | None = None
     high_joules: float | None = None
     tier: Tier = Tier.NONE
@@ -96,9 +96,9 @@ class Case:
     before_joules: Fraction | None
     after_joules: Fraction | None
     own_joules: Fraction | None
-    before_price: Fraction  # money per kWh
-    after_price: Fraction
-    own_price: Fraction
+    price: Fraction  # of a kWh
+    before_price: Fraction | None  # of its own; None: the same
+    after_price: Fraction | None
     before_fee: Fraction
     after_fee: Fraction
     cost: Fraction
@@ -111,12 +111,19 @@ class Case:
     @property
     def old(self) -> Fraction:
         """Return what one inference cost before."""
-        return self.before_fee + _electricity(self.before_joules, self.before_price)
+        return self.before_fee + _electricity(
+            self.before_joules, self.price if self.before_price is None else self.before_price
+        )
 
     @property
     def new(self) -> Fraction:
         """Return what one inference costs after."""
-        return self.after_fee + _electricity(self.after_joules, self.after_price)
+        return self.after_fee + _electricity(
+            self.after_joules, self.price if self.after_price is None else self.after_price
+        )
+
+    def _price(self, own: Fraction | None) -> Fraction:
+        return self.price if own is None else own
 
     @property
     def old_priced(self) -> Fraction:
@@ -131,7 +138,19 @@ class Case:
     @property
     def investment(self) -> Fraction:
         """Return what the tactic costs: the work, and the electricity that it used as far as that is known."""
-        return self.cost + _electricity(self.own_joules, self.own_price)
+        return self.cost + _electricity(self.own_joules, self.price)
+
+    @property
+    def reduction(self) -> Fraction | None:
+        """Return the share of the energy that is saved; None where it is unknown, or nothing was used before."""
+        if not self.before_joules or self.after_joules is None:
+            return None
+        return 1 - self.after_joules / self.before_joules
+
+    def reduced(self, reduction: Fraction) -> Case:
+        """Return the same case with another reduction."""
+        assert self.before_joules is not None
+        return replace(self, after_joules=self.before_joules * (1 - reduction))
 
     @property
     def old_grams(self) -> Fraction | None:
@@ -143,44 +162,34 @@ class Case:
 
 
 def case_of(
-    analysis: Analysis,
-    *,
-    before: float | None = None,
-    after: float | None = None,
-    own: float | None = None,
-    price: Fraction | None = None,
-    cost: Fraction | None = None,
-    units: int | None = None,
-    reduction: Fraction | None = None,
+    analysis: Analysis, *, before: float | None = None, after: float | None = None, own: float | None = None
 ) -> Case:
-    """Return the figures of an analysis, with some of them replaced."""
+    """Return the figures of an analysis, with some of its energies replaced."""
     given = analysis.given
-    price = exact(given.price_per_kwh, "the price per kWh") if price is None else price
-    before_joules = _exact(analysis.before.joules if before is None else before)
-    after_joules = _exact(analysis.after.joules if after is None else after)
-    if reduction is None and given.after.reduction is not None:
-        reduction = exact(given.after.reduction, "the reduction", signed=True)
-    if reduction is not None and before_joules is not None:
-        after_joules = before_joules * (1 - reduction)
-    own_joules = _exact(own if own is not None else analysis.own.joules if analysis.own else None)
-    general = None if analysis.carbon is None else exact(analysis.carbon.g_per_kwh, "the carbon intensity")
+    price = _sure(given.price_per_kwh)
+    before_joules = _known(analysis.before.joules if before is None else before)
+    after_joules = _known(analysis.after.joules if after is None else after)
+    if given.after.reduction is not None and before_joules is not None:
+        after_joules = before_joules * (1 - exact(given.after.reduction, "the reduction", signed=True))
+    own_joules = _known(own if own is not None else analysis.own.joules if analysis.own else None)
+    general = None if analysis.carbon is None else _sure(analysis.carbon.g_per_kwh)
     own_grams = given.own.carbon_grams
     if own_grams is None and analysis.own is not None:
         own_grams = analysis.own.carbon_grams
     old, new = analysis.accuracies
-    known = given.point_price is not None and old is not None and new is not None
+    priced = given.point_price is not None and old is not None and new is not None
     return Case(
         before_joules=before_joules,
         after_joules=after_joules,
         own_joules=own_joules,
-        before_price=price if given.before.price_per_kwh is None else _sure(given.before.price_per_kwh),
-        after_price=price if given.after.price_per_kwh is None else _sure(given.after.price_per_kwh),
-        own_price=price,
+        price=price,
+        before_price=_known(given.before.price_per_kwh),
+        after_price=_known(given.after.price_per_kwh),
         before_fee=_sure(given.before.fee),
         after_fee=_sure(given.after.fee),
-        cost=_sure(given.cost) if cost is None else cost,
-        units=given.count if units is None else units,
-        worth=accuracy_value(old or 0, new or 0, given.point_price or 0) if known else Fraction(0),
+        cost=_sure(given.cost),
+        units=given.count,
+        worth=accuracy_value(old or 0, new or 0, given.point_price or 0) if priced else Fraction(0),
         before_g=general if given.before.carbon_g_per_kwh is None else _sure(given.before.carbon_g_per_kwh),
         after_g=general if given.after.carbon_g_per_kwh is None else _sure(given.after.carbon_g_per_kwh),
         own_grams=_grams(own_joules, general) if own_grams is None else _sure(own_grams),
@@ -236,8 +245,8 @@ def _grams(joules: Fraction | None, g_per_kwh: Fraction | None) -> Fraction | No
     return None if joules is None or g_per_kwh is None else joules * g_per_kwh / JOULES_PER_KWH
 
 
-def _exact(joules: float | None) -> Fraction | None:
-    return None if joules is None else exact(joules, "the energy")
+def _known(value: float | None) -> Fraction | None:
+    return None if value is None else _sure(value)
 
 
 def _sure(value: float) -> Fraction:

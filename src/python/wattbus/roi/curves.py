@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wattbus.roi.analysis import Analysis, Case, case_of, corners_of
-from wattbus.roi.formulas import Answer, break_even, gaissa_roi, infinite_roi_of_costs, ordinary_return
+from wattbus.roi.formulas import Answer, break_even, gaissa_of, infinite_roi_of_costs, ordinary_of
 from wattbus.roi.given import MOST_UNITS
 
 POINTS = 60
 
 Point = tuple[float, float]
+_Formula = Callable[[float, float, float], Answer]
+
+
+class _Costs(NamedTuple):
+    old: float
+    new: float
+    investment: float
 
 
 @dataclass(frozen=True)
@@ -37,29 +45,28 @@ class CostCurve:
     new: tuple[Point, ...]
     units: int
     break_even: int | None
-    break_even_cost: float | None
 
 
 def return_curve(analysis: Analysis) -> ReturnCurve:
     """Return both returns from one unit to well beyond the break-even and the count that is looked at."""
-    base, corners = case_of(analysis), corners_of(analysis) or []
-    even = _even(base)
+    base = case_of(analysis)
+    even, costs = _even(base), _costs(base)
+    corners = list(dict.fromkeys(_costs(case) for case in corners_of(analysis) or ()))
     counts = _counts(max(base.units, even or 0))
-    bounded = len({(case.old, case.new, case.investment) for case in corners}) > 1
     spans = [
-        [roi for roi in (_at(gaissa_roi, case, n) for case in corners) if roi is not None]
-        for n in (counts if bounded else ())
+        [roi for roi in (_at(gaissa_of, corner, n) for corner in corners) if roi is not None]
+        for n in (counts if len(corners) > 1 else ())
     ]
     full = [(n, span) for n, span in zip(counts, spans, strict=False) if len(span) == len(corners)]
     limit = infinite_roi_of_costs(base.old, base.new)
     return ReturnCurve(
-        gaissa_roi=_points(gaissa_roi, base, counts),
-        ordinary_return=_points(ordinary_return, base, counts),
+        gaissa_roi=_points(gaissa_of, costs, counts),
+        ordinary_return=_points(ordinary_of, costs, counts),
         low=tuple((float(n), min(span)) for n, span in full),
         high=tuple((float(n), max(span)) for n, span in full),
         infinite_roi=limit.value,
         units=base.units,
-        at_units=_at(gaissa_roi, base, base.units),
+        at_units=_at(gaissa_of, costs, base.units),
         break_even=even,
     )
 
@@ -76,8 +83,11 @@ def cost_curve(analysis: Analysis) -> CostCurve:
         new=tuple((float(n), float(base.new * n + base.investment)) for n in counts),
         units=base.units,
         break_even=even if near else None,
-        break_even_cost=float(base.old * even) if near and even is not None else None,
     )
+
+
+def _costs(case: Case) -> _Costs:
+    return _Costs(float(case.old), float(case.new), float(case.investment))
 
 
 def _even(case: Case) -> int | None:
@@ -91,10 +101,11 @@ def _counts(furthest: int) -> list[int]:
     return sorted({round(10 ** (last * step / POINTS)) for step in range(POINTS + 1)})
 
 
-def _at(formula: Callable[..., Answer], case: Case, n: int) -> float | None:
-    return formula(case.old * n, case.new * n, case.investment).value
+def _at(formula: _Formula, costs: _Costs, n: int) -> float | None:
+    # Floats: a picture shows no sixteenth digit, and exact figures take ten times as long.
+    return formula(costs.old * n, costs.new * n, costs.investment).value
 
 
-def _points(formula: Callable[..., Answer], case: Case, counts: list[int]) -> tuple[Point, ...]:
-    found = ((float(n), _at(formula, case, n)) for n in counts)
+def _points(formula: _Formula, costs: _Costs, counts: list[int]) -> tuple[Point, ...]:
+    found = ((float(n), _at(formula, costs, n)) for n in counts)
     return tuple((n, value) for n, value in found if value is not None)

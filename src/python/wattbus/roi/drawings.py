@@ -88,11 +88,8 @@ def draw_returns(sketch: Sketch, box: Box, analysis: Analysis) -> None:
         references.append(Reference(float(curve.break_even), label, upright=True))
     at = curve.at_units
     if at is not None and curve.units:
-        label = f"{plain(at, 3)} at {shown_number(curve.units)}"
-        point = ((float(curve.units), at),)
-        series.append(
-            Series("GAISSA ROI at the count", point, line=False, labels=(label,), ringed=frozenset({0}))
-        )
+        name = f"GAISSA ROI at {shown_number(curve.units)}: {plain(at, 3)}"
+        series.append(Series(name, ((float(curve.units), at),), line=False, ringed=frozenset({0})))
     draw_chart(
         sketch,
         box,
@@ -106,17 +103,18 @@ def draw_returns(sketch: Sketch, box: Box, analysis: Analysis) -> None:
 def draw_costs(sketch: Sketch, box: Box, analysis: Analysis) -> None:
     """Draw what was spent both ways up to a count."""
     curve, noun = cost_curve(analysis), analysis.tactic.unit
+    references: list[Reference] = []
     series = [Series("before", curve.old, marks=False), Series("after, with I", curve.new, marks=False)]
-    if curve.break_even is not None and curve.break_even_cost is not None:
+    if curve.break_even is not None:
         label = f"break-even {shown_number(curve.break_even)}"
-        point = (float(curve.break_even), curve.break_even_cost)
-        series.append(Series("break-even", (point,), line=False, labels=(label,), ringed=frozenset({0})))
+        references.append(Reference(float(curve.break_even), label, upright=True))
     draw_chart(
         sketch,
         box,
         Axis(f"number of {noun}s", low=0.0),
         Axis(f"spent, {analysis.given.currency}", low=0.0),
         series,
+        references,
     )
 
 

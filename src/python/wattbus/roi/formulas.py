@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from typing import TypeVar
 
 from wattbus.errors import BadRequest
 
 Number = int | float | Decimal | Fraction
+_Checked = TypeVar("_Checked", Fraction, float)
 
 JOULES_PER_KWH = 3_600_000
 #: 1e60: a figure beyond is a wrong unit or a slip of the keyboard.
@@ -106,13 +108,17 @@ def gaissa_roi(old: Number, new: Number, cost: Number) -> Answer:
     >>> gaissa_roi(0, 0, 1000).value
     -1.0
     """
-    before, after, spent = exact(old, "the old cost"), exact(new, "the new cost"), exact(cost, "the cost")
-    total = after + spent
+    return gaissa_of(exact(old, "the old cost"), exact(new, "the new cost"), exact(cost, "the cost"))
+
+
+def gaissa_of(old: _Checked, new: _Checked, cost: _Checked) -> Answer:
+    """Return the GAISSA ROI of figures that were checked."""
+    total = new + cost
     if total == 0:
-        if before == 0:
+        if old == 0:
             return Answer(None, State.UNDEFINED, "nothing was spent before, and nothing is spent now")
         return Answer(None, State.INFINITE, "nothing is spent any more, and all of the old cost is saved")
-    return Answer(float((before - total) / total))
+    return Answer(float((old - total) / total))
 
 
 def ordinary_return(old: Number, new: Number, cost: Number) -> Answer:
@@ -123,14 +129,18 @@ def ordinary_return(old: Number, new: Number, cost: Number) -> Answer:
     >>> ordinary_return(150, 75, 0).state, ordinary_return(75, 150, 0).state
     (<State.INFINITE: 'infinite'>, <State.UNDEFINED: 'undefined'>)
     """
-    before, after, spent = exact(old, "the old cost"), exact(new, "the new cost"), exact(cost, "the cost")
-    saved = before - after
-    if spent == 0:
+    return ordinary_of(exact(old, "the old cost"), exact(new, "the new cost"), exact(cost, "the cost"))
+
+
+def ordinary_of(old: _Checked, new: _Checked, cost: _Checked) -> Answer:
+    """Return the ordinary return of figures that were checked."""
+    saved = old - new
+    if cost == 0:
         if saved > 0:
             return Answer(None, State.INFINITE, "nothing was invested, and money is saved")
         what = "nothing is saved" if saved == 0 else "more is spent than before"
         return Answer(None, State.UNDEFINED, f"nothing was invested, and {what}")
-    return Answer(float((saved - spent) / spent))
+    return Answer(float((saved - cost) / cost))
 
 
 def infinite_roi(reduction: Number) -> Answer:

@@ -36,20 +36,10 @@ _ROWS: tuple[_Row, ...] = (
     ("Break-even", "carbon_break_even", "of the carbon that the tactic made", "count", "tier"),
     ("Break-even", "carbon_payback_days", "of the carbon, at the traffic", "days", "tier"),
     ("Energy and carbon", "energy_reduction", "energy saved of one {unit}", "ratio", "tier"),
-    (
-        "Energy and carbon",
-        "energy_saved",
-        "energy saved over {count}, less the tactic's own",
-        "joules",
-        "tier count",
-    ),
-    (
-        "Energy and carbon",
-        "carbon_saved",
-        "carbon saved over {count}, less the tactic's own",
-        "grams",
-        "tier count",
-    ),
+    ("Energy and carbon", "energy_saved", "energy saved over {count}", "joules", "tier count"),
+    ("Energy and carbon", "energy_saved_net", "the same, less what the tactic used", "joules", "tier count"),
+    ("Energy and carbon", "carbon_saved", "carbon saved over {count}", "grams", "tier count"),
+    ("Energy and carbon", "carbon_saved_net", "the same, less what the tactic made", "grams", "tier count"),
     ("Accuracy", "accuracy_points", "change of accuracy", "points", ""),
 )
 _PRICED: tuple[_Row, ...] = (
@@ -60,6 +50,8 @@ _PRICED: tuple[_Row, ...] = (
     ("With accuracy priced", "net_saving", "saved over {count}, less I", "money", "tier currency count"),
     ("With accuracy priced", "break_even", "break-even", "count", "tier"),
 )
+#: The keys of all lines, in the order that they are read.
+KEYS = (*(row[1] for row in _ROWS), *(f"priced_{row[1]}" for row in _PRICED))
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from wattbus.roi.formulas import (
     State,
     break_even,
     exact,
-    gaissa_roi,
+    gaissa_of,
     infinite_roi_of_costs,
-    ordinary_return,
+    ordinary_of,
     payback_days,
     unknown,
 )
@@ -129,10 +129,10 @@ def outcome_of(analysis: Analysis) -> Outcome:
         verdict=verdict,
         sentence=_sentence(verdict, net_alike, corners is None, counted(central.units, unit)),
         gaissa_roi=told(
-            lambda case: gaissa_roi(case.old * case.units, case.new * case.units, case.investment)
+            lambda case: gaissa_of(case.old * case.units, case.new * case.units, case.investment)
         ),
         ordinary_return=told(
-            lambda case: ordinary_return(case.old * case.units, case.new * case.units, case.investment)
+            lambda case: ordinary_of(case.old * case.units, case.new * case.units, case.investment)
         ),
         infinite_roi=told(lambda case: infinite_roi_of_costs(case.old, case.new)),
         old_per_unit=told(lambda case: Answer(float(case.old))),
@@ -249,12 +249,12 @@ def _priced(analysis: Analysis, told: Callable[[_Formula], Bounded]) -> Priced |
     return Priced(
         worth_per_unit=told(lambda case: Answer(float(case.worth))),
         gaissa_roi=told(
-            lambda case: gaissa_roi(
+            lambda case: gaissa_of(
                 case.old_priced * case.units, case.new_priced * case.units, case.investment
             )
         ),
         ordinary_return=told(
-            lambda case: ordinary_return(
+            lambda case: ordinary_of(
                 case.old_priced * case.units, case.new_priced * case.units, case.investment
             )
         ),
@@ -320,8 +320,8 @@ def _notes(analysis: Analysis, unbounded: bool) -> list[str]:
         )
     if analysis.own is None:
         notes.append(
-            "The energy of the tactic itself is not given: its electricity is not in the investment, and its break-evens in "
-            "energy and carbon are unknown. Give 0 where it used none."
+            "The energy of the tactic itself is not given: its electricity is not in the investment, and its "
+            "break-evens in energy and carbon are unknown. Give 0 where it used none."
         )
     if before.tier is Tier.ESTIMATED_REMOTE and given.before.price_per_kwh is None:
         notes.append(

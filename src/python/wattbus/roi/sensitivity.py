@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
 from wattbus.roi.analysis import Analysis, Case, case_of
-from wattbus.roi.formulas import Answer, gaissa_roi
+from wattbus.roi.formulas import Answer, gaissa_of
 
 #: By how much each figure moves in the tornado, down and up.
 SPREAD = Fraction(1, 4)
@@ -72,24 +72,24 @@ def tornado(analysis: Analysis) -> Tornado:
     """Move each figure by a quarter of itself, the others as they are."""
     base = case_of(analysis)
     lower, higher = 1 - SPREAD, 1 + SPREAD
-    reduction = _reduction(base)
-    price = base.own_price
+    reduction = base.reduction
+    price = base.price
     moves: list[_Move] = []
     if price:
         low, high = price * lower, price * higher
-        cases = case_of(analysis, price=low), case_of(analysis, price=high)
+        cases = replace(base, price=low), replace(base, price=high)
         moves.append(_Move("price of electricity per kWh", low, high, *cases))
     if reduction:
         low, high = reduction * lower, min(Fraction(1), reduction * higher)
-        cases = case_of(analysis, reduction=low), case_of(analysis, reduction=high)
+        cases = base.reduced(low), base.reduced(high)
         moves.append(_Move("energy reduction", low, high, *cases))
     if base.cost:
         low, high = base.cost * lower, base.cost * higher
-        cases = case_of(analysis, cost=low), case_of(analysis, cost=high)
+        cases = replace(base, cost=low), replace(base, cost=high)
         moves.append(_Move("cost of implementing", low, high, *cases))
     if base.units:
         fewer, more = round(base.units * lower), round(base.units * higher)
-        cases = case_of(analysis, units=fewer), case_of(analysis, units=more)
+        cases = replace(base, units=fewer), replace(base, units=more)
         moves.append(_Move(f"number of {analysis.tactic.units}", Fraction(fewer), Fraction(more), *cases))
     swings = [
         Swing(one.figure, float(one.low), float(one.high), float(net(one.at_low)), float(net(one.at_high)))
@@ -103,14 +103,13 @@ def tornado(analysis: Analysis) -> Tornado:
 def grid(analysis: Analysis) -> Grid:
     """Return both figures at other prices and other reductions."""
     base = case_of(analysis)
-    reduction, price = _reduction(base), base.own_price
+    reduction, price = base.reduction, base.price
     prices = [price * factor for factor in PRICE_FACTORS] if price else [price]
     if reduction is None:
         return Grid(tuple(map(float, prices)), (), float(price), None, ())
     reductions = sorted({min(Fraction(1), reduction + step) for step in REDUCTION_STEPS})
     rows = tuple(
-        tuple(_cell(case_of(analysis, price=at_price, reduction=at)) for at_price in prices)
-        for at in reductions
+        tuple(_cell(replace(base.reduced(at), price=at_price)) for at_price in prices) for at in reductions
     )
     return Grid(
         tuple(map(float, prices)), tuple(map(float, reductions)), float(price), float(reduction), rows
@@ -123,11 +122,5 @@ def net(case: Case) -> Fraction:
 
 
 def _cell(case: Case) -> Cell:
-    roi = gaissa_roi(case.old * case.units, case.new * case.units, case.investment)
+    roi = gaissa_of(case.old * case.units, case.new * case.units, case.investment)
     return Cell(roi, float(net(case)))
-
-
-def _reduction(case: Case) -> Fraction | None:
-    if not case.before_joules or case.after_joules is None:
-        return None
-    return 1 - case.after_joules / case.before_joules

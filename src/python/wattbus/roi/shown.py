@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ def figure(value: float, digits: int) -> str:
     """
     if value == 0:
         return "0"
-    if not 1e-6 <= abs(value) < 1e15:
+    if not 1e-9 <= abs(value) < 1e15:
         return f"{value:.{digits - 1}e}"
     rounded = float(f"{value:.{digits - 1}e}")
     places = max(0, digits - 1 - math.floor(math.log10(abs(rounded)) + 1e-12))
@@ -131,7 +132,11 @@ def span(bounded: Bounded, shown: Shown) -> str:
     """Show the bounds of a figure; empty where it has none."""
     if bounded.low is None or bounded.high is None:
         return ""
-    ends = [str(one.state) if one.value is None else shown(one.value) for one in (bounded.low, bounded.high)]
+    # A return is told once more in per cent where it stands alone, and not in its bounds.
+    ends = [
+        str(one.state) if one.value is None else re.sub(r" \(.*%\)", "", shown(one.value))
+        for one in (bounded.low, bounded.high)
+    ]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wattbus import words
 from wattbus.errors import BadRequest
 from wattbus.roi.kept import Kept
-from wattbus.roi.lines import Line, digits_of, lines_of
+from wattbus.roi.lines import KEYS, Line, digits_of, lines_of
 from wattbus.roi.outcome import all_typed, outcome_of, tier_of
 from wattbus.roi.shown import plain
 
@@ -77,9 +78,8 @@ def side_by_side(found: Sequence[Kept]) -> SideBySide:
         for one, out in zip(analyses, outcomes, strict=True)
     ]
     digits = [digits_of(one) for one in analyses]
-    keys = list(dict.fromkeys(key for known in lines for key in known))
     rows = []
-    for key in keys:
+    for key in (key for key in KEYS if any(key in known for known in lines)):
         of_key = [known.get(key) for known in lines]
         first = next(line for line in of_key if line is not None)
         places = [
@@ -103,7 +103,7 @@ def _place(
     line: Line | None, first: Line | None, base: dict[str, str], mine: dict[str, str], digits: int
 ) -> Place:
     if line is None:
-        return Place("not told", "", None, None, "")
+        return Place(words.UNKNOWN, "", None, None, "")
     if first is None or line.value is None or first.value is None:
         return Place(line.text, line.interval, line.value, None, "")
     for fact in ("unit", *line.rests_on):
