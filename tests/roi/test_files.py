@@ -110,6 +110,17 @@ def test_the_report_names_both_returns_and_where_each_figure_came_from() -> None
         assert part in said, part
 
 
+@pytest.mark.parametrize("changes", [{}, *EDGES])
+def test_nothing_of_the_report_stands_below_its_foot(changes: dict[str, Any]) -> None:
+    sides = {"before": {"joules": 3.6e6, "accuracy": 0.9}, "after": {"joules": 1.8e6, "accuracy": 0.8}}
+    long = kept(**{"point_price": 5, **sides, **changes})
+
+    for page in pages_of(long):
+        lowest = sorted(item.y for item in page.items if isinstance(item, Text))
+        assert lowest[-1] == page.height - 36
+        assert lowest[-3] <= page.height - 56
+
+
 def test_the_report_carries_the_analysis_for_programs() -> None:
     first, *others = pages_of(kept())
 

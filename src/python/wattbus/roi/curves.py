@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,11 +48,11 @@ class CostCurve:
 
 
 def return_curve(analysis: Analysis) -> ReturnCurve:
-    """Return both returns from one unit to well beyond the break-even and the count that is looked at."""
+    """Return both returns from well before the break-even and the count that is looked at to well beyond."""
     base = case_of(analysis)
     even, costs = _even(base), _costs(base)
     corners = list(dict.fromkeys(_costs(case) for case in corners_of(analysis) or ()))
-    counts = _counts(max(base.units, even or 0))
+    counts = _counts([count for count in (base.units, even or 0) if count])
     spans = [
         [roi for roi in (_at(gaissa_of, corner, n) for corner in corners) if roi is not None]
         for n in (counts if len(corners) > 1 else ())
@@ -95,10 +95,11 @@ def _even(case: Case) -> int | None:
     return None if value is None else int(value)
 
 
-def _counts(furthest: int) -> list[int]:
-    """Return counts from 1 to ten times the furthest of interest, evenly spaced on a logarithmic axis."""
-    last = math.log10(min(max(10 * furthest, 1000), MOST_UNITS))
-    return sorted({round(10 ** (last * step / POINTS)) for step in range(POINTS + 1)})
+def _counts(of_interest: Sequence[int]) -> list[int]:
+    """Return counts from well before the first of interest to ten times the last, evenly spaced on a log axis."""
+    last = math.log10(min(max(10 * max(of_interest, default=1), 1000), MOST_UNITS))
+    first = min(last - 3, max(0.0, math.log10(min(of_interest, default=1)) - 3))
+    return sorted({round(10 ** (first + (last - first) * step / POINTS)) for step in range(POINTS + 1)})
 
 
 def _at(formula: _Formula, costs: _Costs, n: int) -> float | None:

@@ -68,6 +68,7 @@ def tornado_sheet(analysis: Analysis) -> Sheet:
 def draw_returns(sketch: Sketch, box: Box, analysis: Analysis) -> None:
     """Draw returns over a logarithmic count; the ordinary return is cut where it leaves the other far below."""
     curve, noun = return_curve(analysis), analysis.tactic.unit
+    digits = min(digits_of(analysis), 3)
     reach = [value for _, value in (*curve.gaissa_roi, *curve.high)]
     top = max(1.0, *(value * 1.25 for value in reach)) if reach else 1.0
     bottom = min(-1.0, *(value for _, value in (*curve.gaissa_roi, *curve.low))) if reach else -1.0
@@ -82,13 +83,17 @@ def draw_returns(sketch: Sketch, box: Box, analysis: Analysis) -> None:
         ]
     references = [Reference(0.0, "")]
     if curve.infinite_roi is not None and bottom <= curve.infinite_roi <= top:
-        references.append(Reference(curve.infinite_roi, f"infinite ROI {plain(curve.infinite_roi, 3)}"))
+        references.append(
+            Reference(
+                curve.infinite_roi, f"infinite ROI {plain(curve.infinite_roi, min(digits_of(analysis), 3))}"
+            )
+        )
     if curve.break_even:
-        label = f"break-even {shown_number(curve.break_even)}"
+        label = f"break-even {_short(curve.break_even, analysis)}"
         references.append(Reference(float(curve.break_even), label, upright=True))
     at = curve.at_units
     if at is not None and curve.units:
-        name = f"GAISSA ROI at {shown_number(curve.units)}: {plain(at, 3)}"
+        name = f"GAISSA ROI at {shown_number(curve.units)}: {plain(at, digits)}"
         series.append(Series(name, ((float(curve.units), at),), line=False, ringed=frozenset({0})))
     draw_chart(
         sketch,
@@ -106,7 +111,7 @@ def draw_costs(sketch: Sketch, box: Box, analysis: Analysis) -> None:
     references: list[Reference] = []
     series = [Series("before", curve.old, marks=False), Series("after, with I", curve.new, marks=False)]
     if curve.break_even is not None:
-        label = f"break-even {shown_number(curve.break_even)}"
+        label = f"break-even {_short(curve.break_even, analysis)}"
         references.append(Reference(float(curve.break_even), label, upright=True))
     draw_chart(
         sketch,
@@ -193,3 +198,8 @@ def _box(height: float) -> Box:
 
 def _between(points: Sequence[Point], low: float, high: float) -> tuple[Point, ...]:
     return tuple((n, value) for n, value in points if low <= value <= high)
+
+
+def _short(count: int, analysis: Analysis) -> str:
+    """Show a count in few signs, with no more digits than it is worth."""
+    return shown_number(float(f"{count:.{min(digits_of(analysis), 4) - 1}e}"))

@@ -292,7 +292,7 @@ def _verdict(net: Bounded) -> str:
 
 def _sentence(verdict: str, alike: Bounded | None, unbounded: bool, count: str) -> str:
     if verdict == "cannot tell":
-        told = f"Cannot tell over {count}: within the bounds of the measurements it may save or lose."
+        told = f"Cannot tell over {count}: within the bounds of the energies it may save or lose."
         if alike is not None and not alike.crosses_zero:
             word = "pays" if (alike.at.value or 0) > 0 else "does not pay"
             told += f" If the same meter erred alike on both sides, it {word}."

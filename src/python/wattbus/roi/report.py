@@ -20,6 +20,8 @@ from wattbus.roi.shown import money, plain, ratio, told
 
 _MARGIN, _WIDTH = 56.0, A4[0] - 112.0
 _TEXT, _HEAD = 10.5, 13.0
+#: What stands on a page ends here; below is its foot.
+_LOWEST = A4[1] - 56.0
 
 
 def pdf_file(kept: Kept) -> bytes:
@@ -30,12 +32,17 @@ def pdf_file(kept: Kept) -> bytes:
 def pages_of(kept: Kept) -> list[Sheet]:
     """Draw the pages."""
     outcome = outcome_of(kept.analysis)
-    return [_figures(kept, outcome), _origins_and_curves(kept, outcome), _sensitivity(kept)]
+    pages = [*_figures(kept, outcome), _origins_and_curves(kept, outcome), _sensitivity(kept)]
+    for number, page in enumerate(pages, start=1):
+        said = f"{number} / {len(pages)}"
+        page.text(_MARGIN + _WIDTH, A4[1] - 36, said, 9, colour=QUIET, anchor="end")
+    return [page.sheet() for page in pages]
 
 
-def _figures(kept: Kept, outcome: Outcome) -> Sheet:
+def _figures(kept: Kept, outcome: Outcome) -> list[Sketch]:
     analysis = kept.analysis
-    page = _page(kept, 1, f"Return on investment: {kept.name}. {outcome.sentence}", as_record(kept))
+    page = _page(kept, f"Return on investment: {kept.name}. {outcome.sentence}", as_record(kept))
+    pages = [page]
     y = page.paragraph(_MARGIN, 84, kept.name, 22, fit=_WIDTH, most_lines=2, leading=1.25, bold=True)
     page.text(_MARGIN, y - 2, f"Return on investment · {analysis.tactic.title}", 12, colour=QUIET, fit=_WIDTH)
     verdict = wrapped(outcome.sentence, 12.5, _WIDTH - 28, most_lines=4, bold=True)
@@ -47,18 +54,23 @@ def _figures(kept: Kept, outcome: Outcome) -> Sheet:
     y += height + 34
     group = ""
     for row in lines_of(analysis, outcome):
-        if row.group != group:
+        begins = row.group != group
+        if y > _LOWEST - (70 if begins else 40):
+            page = _page(kept, "More of what it comes to.")
+            pages.append(page)
+            y = 64.0
+        if begins:
             group = row.group
             y += 8
             page.text(_MARGIN, y + 8, group, _HEAD, bold=True)
             y += 16
         y = _row(page, y, row.name, row.text, row.interval)
-    return page.sheet()
+    return pages
 
 
-def _origins_and_curves(kept: Kept, outcome: Outcome) -> Sheet:
+def _origins_and_curves(kept: Kept, outcome: Outcome) -> Sketch:
     analysis = kept.analysis
-    page = _page(kept, 2, "What went in, and the curves.")
+    page = _page(kept, "What went in, and the curves.")
     page.text(_MARGIN, 78, "What went in", _HEAD, bold=True)
     y = 88.0
     for one in inputs_of(analysis):
@@ -73,13 +85,13 @@ def _origins_and_curves(kept: Kept, outcome: Outcome) -> Sheet:
         height = min(room, 300.0)
         draw_returns(page, Box(_MARGIN, y + 16, _WIDTH, height - 10), analysis)
         draw_costs(page, Box(_MARGIN, y + 20 + height, _WIDTH, height - 10), analysis)
-    return page.sheet()
+    return page
 
 
-def _sensitivity(kept: Kept) -> Sheet:
+def _sensitivity(kept: Kept) -> Sketch:
     analysis = kept.analysis
     found, table = tornado(analysis), grid(analysis)
-    page = _page(kept, 3, "How the return moves with each figure, and with price and reduction together.")
+    page = _page(kept, "How the return moves with each figure, and with price and reduction together.")
     page.text(_MARGIN, 78, "Sensitivity", _HEAD, bold=True)
     height = 70 + 44.0 * max(1, len(found.swings))
     draw_tornado(page, Box(_MARGIN, 96, _WIDTH, height), analysis, found)
@@ -91,7 +103,7 @@ def _sensitivity(kept: Kept) -> Sheet:
         page.text(
             _MARGIN, y + 22, "The energy reduction is unknown, so there is no table.", _TEXT, colour=QUIET
         )
-        return page.sheet()
+        return page
     currency, digits = analysis.given.currency, digits_of(analysis)
     columns = len(table.prices)
     step = (_WIDTH - 92) / columns
@@ -115,10 +127,10 @@ def _sensitivity(kept: Kept) -> Sheet:
         _MARGIN, y + 34, "The bold cell is the analysis itself; a price that a side has of its own stays as it is.",
         _TEXT, fit=_WIDTH, colour=QUIET,
     )  # fmt: skip
-    return page.sheet()
+    return page
 
 
-def _page(kept: Kept, number: int, alt: str, record: dict[str, object] | None = None) -> Sketch:
+def _page(kept: Kept, alt: str, record: dict[str, object] | None = None) -> Sketch:
     page = Sketch(*A4, title=f"Return on investment: {kept.name}", alt=alt, record=record)
     page.rectangle(0, 0, *A4, fill=PAPER)
     page.line([(_MARGIN, 48), (_MARGIN + _WIDTH, 48)], colour=RULE)
@@ -127,7 +139,6 @@ def _page(kept: Kept, number: int, alt: str, record: dict[str, object] | None = 
     page.text(_MARGIN + _WIDTH, 38, said, _TEXT, colour=QUIET, anchor="end", fit=_WIDTH - 90)
     foot = "GAISSA ROI: (old − new − I) / (new + I). Ordinary return: (old − new − I) / I."
     page.text(_MARGIN, A4[1] - 36, foot, 9, colour=QUIET)
-    page.text(_MARGIN + _WIDTH, A4[1] - 36, f"{number} / 3", 9, colour=QUIET, anchor="end")
     return page
 
 
