@@ -100,7 +100,7 @@ def test_while_a_process_holds_the_store_it_is_the_one_that_writes(wattbus: Comm
 
     assert (made["version"], again["version"], made["made_by"]) == (1, 2, "CLI")
     assert gone == {"versions": 2}
-    assert "unknown" in unknown
+    assert "unknown analysis 'int8'" in unknown
 
 
 def test_the_tactics_are_listed_with_the_costs_to_think_of(wattbus: Command) -> None:

@@ -172,6 +172,14 @@ def test_a_run_that_does_not_say_its_inferences_needs_their_number(engine: Engin
         analysis(engine, before={"run": "emission"})
 
 
+@pytest.mark.parametrize("wrong", [{"energy_joules": -5.0}, {"low_joules": -1.0}, {"high_joules": 1e300}])
+def test_a_run_that_cannot_be_is_refused(engine: Engine, wrong: dict[str, float]) -> None:
+    save_run(engine, run("wrong", 5.0, **wrong))
+
+    with pytest.raises(BadRequest, match="the energy before is"):
+        analysis(engine, before={"run": "wrong"})
+
+
 def test_without_a_store_typed_figures_do_and_a_run_says_what_lacks() -> None:
     assert outcome_of(analysis(None)).verdict == "saves"
     with pytest.raises(NotRunning, match="there is no store yet"):

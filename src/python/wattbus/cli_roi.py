@@ -198,6 +198,7 @@ def rm(name: NameArgument, as_json: JsonOption = False) -> None:
     from wattbus.roi.analysis import KIND
     from wattbus.runtime.documents import change_document
 
+    _kept(name, None)  # says in words that there is none of this name
     gone = change_document(home(), configured().store_url, action="forget", kind=KIND, document=name)
     say_json(gone) if as_json else say(
         f"{name} is forgotten, {words.counted(gone['versions'], 'version')} of it"

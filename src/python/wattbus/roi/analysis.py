@@ -167,11 +167,12 @@ def case_of(
     """Return the figures of an analysis, with some of its energies replaced."""
     given = analysis.given
     price = _sure(given.price_per_kwh)
-    before_joules = _known(analysis.before.joules if before is None else before)
-    after_joules = _known(analysis.after.joules if after is None else after)
+    before_joules = _known(analysis.before.joules if before is None else before, "the energy before")
+    after_joules = _known(analysis.after.joules if after is None else after, "the energy after")
     if given.after.reduction is not None and before_joules is not None:
         after_joules = before_joules * (1 - exact(given.after.reduction, "the reduction", signed=True))
-    own_joules = _known(own if own is not None else analysis.own.joules if analysis.own else None)
+    used = own if own is not None else analysis.own.joules if analysis.own else None
+    own_joules = _known(used, "the energy of the tactic itself")
     general = None if analysis.carbon is None else _sure(analysis.carbon.g_per_kwh)
     own_grams = given.own.carbon_grams
     if own_grams is None and analysis.own is not None:
@@ -245,8 +246,8 @@ def _grams(joules: Fraction | None, g_per_kwh: Fraction | None) -> Fraction | No
     return None if joules is None or g_per_kwh is None else joules * g_per_kwh / JOULES_PER_KWH
 
 
-def _known(value: float | None) -> Fraction | None:
-    return None if value is None else _sure(value)
+def _known(value: float | None, name: str = "the figure") -> Fraction | None:
+    return None if value is None else exact(value, name)
 
 
 def _sure(value: float) -> Fraction:

@@ -12,6 +12,7 @@ from wattbus.errors import BadRequest, NotRunning, UnknownName
 from wattbus.imports.stored_runs import stored_run
 from wattbus.roi.analysis import Analysis, Carbon, Energy
 from wattbus.roi.given import Draft, GivenEnergy, GivenSide
+from wattbus.roi.outcome import outcome_of
 from wattbus.roi.tactics import Tactic, tactic_of
 from wattbus.store.energy_queries import newest_records_of, records_of_message
 
@@ -38,9 +39,11 @@ def analysed(
                 f"{name}: the energy is unknown ({energy.origin}): give it, or set {name}.price_per_kwh to 0 "
                 "where a fee holds the electricity."
             )
-    return Analysis(
+    analysis = Analysis(
         given=draft, before=before, after=after, own=_own(draft, engine), carbon=_carbon(draft, configured)
     )
+    outcome_of(analysis)  # what cannot be reckoned, such as a run below 0, is refused here and never kept
+    return analysis
 
 
 # -- one side ---------------------------------------------------------------------------------------------------------
