@@ -83,11 +83,8 @@ def draw_returns(sketch: Sketch, box: Box, analysis: Analysis) -> None:
         ]
     references = [Reference(0.0, "")]
     if curve.infinite_roi is not None and bottom <= curve.infinite_roi <= top:
-        references.append(
-            Reference(
-                curve.infinite_roi, f"infinite ROI {plain(curve.infinite_roi, min(digits_of(analysis), 3))}"
-            )
-        )
+        label = f"infinite ROI {plain(curve.infinite_roi, digits)}"
+        references.append(Reference(curve.infinite_roi, label))
     if curve.break_even:
         label = f"break-even {_short(curve.break_even, analysis)}"
         references.append(Reference(float(curve.break_even), label, upright=True))
