@@ -108,6 +108,7 @@ STOPS = (
     Stop("/energy/models", "Label of a model", "An absolute figure with its interval, tier and coverage; no letter.",
          "main a[href^='/energy/models/']", "label"),
     Stop("/energy/boamps", "BoAmps reports", "What could be shared, how full it is, and what is left to whom."),
+    Stop("/energy/roi/new", "Return on investment", "What a way to spend less energy costs, and when it pays."),
     Stop("/energy/machine", "This machine", "What is measured here, on which tier, and what would improve it."),
     Stop("/access", "Access", "Tokens with their roles."),
 )  # fmt: skip

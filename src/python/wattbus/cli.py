@@ -23,6 +23,7 @@ from wattbus import (
     cli_label_sync,
     cli_life,
     cli_messages,
+    cli_roi,
     words,
 )
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
@@ -53,6 +54,7 @@ app.command("update")(cli_life.update)
 app.command("recover")(cli_life.recover)
 app.add_typer(cli_life.item, name="item")
 app.add_typer(cli_access.token, name="token")
+app.add_typer(cli_roi.roi, name="roi")
 
 NOT_RUNNING = 3
 

@@ -174,6 +174,17 @@ def newest_records_of(engine: Engine, model: str, *, limit: int = 1000) -> list[
         return [energy_record(row) for row in connection.execute(query)][::-1]
 
 
+def records_of_message(engine: Engine, message_id: int) -> list[EnergyRecord]:
+    """Return the records of a message: one an attempt and scope, the first attempt first."""
+    query = (
+        select(energy)
+        .where(energy.c.message_id == message_id)
+        .order_by(energy.c.attempt, energy.c.started_at_us, energy.c.scope)
+    )
+    with engine.connect() as connection:
+        return [energy_record(row) for row in connection.execute(query)]
+
+
 # -- hours that are over ---------------------------------------------------------------------------------------------
 
 

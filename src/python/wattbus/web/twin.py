@@ -121,9 +121,9 @@ class Twins:
                 str((await request.form()).get("back", "")) or request.headers.get("referer", "")
             )
             fields = {} if model is None else await _fields(request, model)
-            places: dict[str, Any] = {}
+            places: dict[str, Any] | None = None
             try:
-                places |= _places(request, signature)
+                places = _places(request, signature)
                 values = dict(places)
                 if model is not None:
                     values["body"] = model.model_validate(fields)
@@ -137,7 +137,7 @@ class Twins:
                     else str(error)
                 )
                 request.state.refused = sentence  # for the audit: a form goes back all the same
-                if again is None or not places:
+                if again is None or places is None:
                     return self.back(back, sentence, wrong=True)
                 view = await run_in_threadpool(again[1], sentence, fields, **places)
                 return self.draw(request, again[0], view, 422)
