@@ -224,6 +224,14 @@ def test_every_text_can_be_read_on_its_ground(scheme: str) -> None:
     assert weak == []
 
 
+def test_a_class_without_a_figure_of_energy_says_both() -> None:
+    face = replace(GAISSA, headline="needs the energy", unit="", interval="", bounds="")
+
+    shown = " ".join(said(draw_label(face)))
+    assert "Class B of A to E" in shown and "no energy figure: needs the energy" in shown
+    assert badge_text(face) == "class B · default@1"
+
+
 def test_a_badge_says_figure_letter_and_tier() -> None:
     assert badge_text(FACE) == "B · 0.0483 Wh for 1,000 inferences · measured"
     assert badge_text(NO_LETTER) == "0.0483 Wh for 1,000 inferences · measured"

@@ -39,7 +39,7 @@ def draw_badge(face: LabelFace, base: str = "") -> Sheet:
 
 
 def badge_text(face: LabelFace) -> str:
-    """Return what the badge says: "B · 0.048 Wh for 1,000 inferences · attributed", or that it is not known."""
+    """Return what the badge says: "B · 0.048 Wh for 1,000 inferences · attributed", a class alone, or not known."""
     if not face.unit:
-        return "not known"
+        return f"class {face.letter} · {face.profile}" if face.letter else "not known"
     return " · ".join(part for part in (face.letter, f"{face.headline} {face.unit}", face.tier) if part)

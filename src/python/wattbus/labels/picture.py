@@ -74,6 +74,13 @@ def _headline(sketch: Sketch, face: LabelFace, y: float) -> float:
         y += 24
         sketch.text(_EDGE, y, face.unit, 15, bold=True, fit=room)
         y += 6
+    elif face.letter:
+        y += 28
+        sketch.text(
+            _EDGE, y, f"Class {face.letter} of {face.scale[0]} to {face.scale[-1]}", 24, bold=True, fit=_INNER
+        )
+        said = f"no energy figure: {face.headline}"
+        y = sketch.paragraph(_EDGE, y + 24, said, 12.5, fit=_INNER, most_lines=2, colour=QUIET) - 12
     else:
         y += 26
         y = (
@@ -119,7 +126,7 @@ def _scale(sketch: Sketch, face: LabelFace, y: float) -> float:
     said = face.reason if face.letter else _no_letter(face)
     if said:
         y = sketch.paragraph(_EDGE, y, said, 12.5, fit=_INNER, most_lines=3, bold=face.letter is None)
-    return y + (4 if said else -8)
+    return y + (4 if said else 0)
 
 
 def _no_letter(face: LabelFace) -> str:

@@ -22,6 +22,7 @@ from wattbus.labels.synchronise import (
     ProviderModel,
     SyncRun,
     provider_figures,
+    provider_model,
     provider_models,
     reasons,
     sync_run,
@@ -159,11 +160,9 @@ def add(twins: Twins, desk: Desk) -> None:
     def model(name: str) -> ProviderModel:
         """Return what the provider says of one model."""
         with desk.reading() as engine:
-            known = [] if engine is None else provider_models(engine)
-        found = next((one for one in known if one.name == name), None)
-        if found is None:
-            raise UnknownName(MODELS.replace("-", " "), name, [one.name for one in known])
-        return found
+            if engine is None:
+                raise UnknownName(MODELS, name, [])
+            return provider_model(engine, name)
 
     twins.share(grams=grams)
     twins.view(PATH, "energy_provider.html", page, tag="energy")
