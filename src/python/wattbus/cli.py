@@ -12,7 +12,17 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wattbus import __version__, cli_access, cli_check, cli_data, cli_label, cli_life, cli_messages, words
+from wattbus import (
+    __version__,
+    cli_access,
+    cli_check,
+    cli_data,
+    cli_import,
+    cli_label,
+    cli_life,
+    cli_messages,
+    words,
+)
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, NotRunning, UnknownName, WattbusError
 
@@ -28,6 +38,7 @@ app.add_typer(cli_data.tables, name="tables")
 app.add_typer(cli_data.export, name="export")
 app.add_typer(cli_label.label, name="label")
 app.command("energy")(cli_data.energy)
+app.command("import")(cli_import.import_runs)
 app.add_typer(cli_messages.messages, name="messages")
 app.command("purge")(cli_messages.purge)
 app.command("check")(cli_check.check)
