@@ -58,6 +58,7 @@ class ReportInput:
     tracker: TrackerFacts
     organisation: Organisation = field(default_factory=Organisation)
     production: str | None = None
+    script: str | None = None  # outside a production: what the code was started as
     remote: RemoteFacts | None = None  # needed for records of remote scope
 
 
@@ -179,6 +180,8 @@ def _put_header(draft: Draft, source: ReportInput, status: str, now: datetime, r
             Origin.DECLARED,
             "the organisation's project",
         )
+    elif source.production is None:
+        draft.put("header.publisher.projectName", word(source.script), Origin.READ, "the script's name")
     else:
         draft.put("header.publisher.projectName", word(source.production), None, "the production's name")
     if organisation.confidentiality:
@@ -280,5 +283,6 @@ def _situation(source: ReportInput, document: dict[str, Any], remote: bool) -> S
         cloud=remote or document["infrastructure"]["infraType"] in ("publicCloud", "privateCloud"),
         wattmeter=_is_wattmeter(source.tracker),
         neural=source.facts.framework not in NOT_NEURAL,
+        model=bool(source.facts.class_path or source.facts.algorithm_name or source.facts.foundation_model),
         private_data=all(data.source == "private" for data in inputs) and source.facts.stage == "inference",
     )
