@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,18 @@ os.environ["KERAS_BACKEND"] = "torch"  # read when keras is imported
 TEXTS = tuple(tinymodels.SENTENCES[:8])
 
 
+REPOSITORY, COMMIT = "acme/tiny-bert", "0123456789abcdef0123456789abcdef01234567"
+
+
+def cached(folder: Path, cache: Path) -> Path:
+    """Lay a model folder into a cache as the Hub's client does when it has fetched it."""
+    repository = cache / ("models--" + REPOSITORY.replace("/", "--"))
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(folder, repository / "snapshots" / COMMIT)
+    return cache
+
+
 def pipeline_run(folder: Path) -> Any:
     from transformers import pipeline
 
@@ -20,20 +33,35 @@ def pipeline_run(folder: Path) -> Any:
     return classify([TEXTS[0], TEXTS[1]], top_k=None)
 
 
-def trainer_run(folder: Path, run_folder: Path) -> Any:
-    from transformers import (
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        DataCollatorWithPadding,
-        Trainer,
-        TrainingArguments,
-    )
+def cached_model(cache: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder)
-    rows = [
-        {**tokenizer(text), "labels": number % model.config.num_labels} for number, text in enumerate(TEXTS)
-    ]
+    options = {"cache_dir": str(cache), "local_files_only": True}
+    model = AutoModelForSequenceClassification.from_pretrained(REPOSITORY, **options)
+    return model, AutoTokenizer.from_pretrained(REPOSITORY, **options)
+
+
+def hub_pipeline_run(cache: Path) -> Any:
+    from transformers import pipeline
+
+    model, tokenizer = cached_model(cache)
+    classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
+    return [classify(text, top_k=None) for text in TEXTS[:2]]
+
+
+def reviews(folder: Path) -> Path:
+    """Write the texts as a table and return its file."""
+    file = folder / "reviews.csv"
+    file.write_text("text,stars\n" + "".join(f'"{text}",{number % 5}\n' for number, text in enumerate(TEXTS)))
+    return file
+
+
+def trainer_run(cache: Path, table: Path, run_folder: Path) -> Any:
+    import pandas
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    model, tokenizer = cached_model(cache)
+    rows = [{**tokenizer(row.text), "labels": row.stars} for row in pandas.read_csv(table).itertuples()]
     arguments = TrainingArguments(
         output_dir=str(run_folder),
         num_train_epochs=2,

@@ -34,6 +34,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tinymodels.build("text-classification", tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
+@pytest.fixture(scope="module")
+def cache(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return kinds.cached(folder, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _hub_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+
+
+def test_a_model_that_came_from_the_hub_is_named_with_its_commit(cache: Path) -> None:
+    sighting = seen(lambda: kinds.hub_pipeline_run(cache))
+
+    page = f"https://huggingface.co/{kinds.REPOSITORY}"
+    assert (sighting.model, sighting.revision) == (kinds.REPOSITORY, kinds.COMMIT)
+    assert sighting.facts.algorithm_uri == f"{page}/tree/{kinds.COMMIT}"
+    assert sighting.facts.foundation_model_uri == page
+
+
 def test_a_pipeline_is_seen_with_its_model_and_what_it_was_asked(folder: Path) -> None:
     sighting = seen(lambda: kinds.pipeline_run(folder))
 
@@ -49,10 +70,12 @@ def test_a_pipeline_is_seen_with_its_model_and_what_it_was_asked(folder: Path) -
     assert str(folder.parent) not in str(sighting)
 
 
-def test_a_training_by_the_trainer_is_seen(folder: Path, tmp_path: Path) -> None:
+def test_a_training_by_the_trainer_is_seen(cache: Path, tmp_path: Path) -> None:
     measured: list[float] = []
 
-    sighting = seen(lambda: measured.append(kinds.trainer_run(folder, tmp_path)))
+    sighting = seen(
+        lambda: measured.append(kinds.trainer_run(cache, kinds.reviews(tmp_path), tmp_path / "run"))
+    )
 
     facts = sighting.facts
     assert (facts.stage, facts.training_type, facts.epochs) == ("finetuning", "transferLearning", 2.0)
@@ -61,6 +84,7 @@ def test_a_training_by_the_trainer_is_seen(folder: Path, tmp_path: Path) -> None
     (data,) = facts.data
     assert (data.kind, data.items, data.shape) == ("text", 8, "(8, 4)")
     assert data.bytes is not None and data.bytes > 0
+    assert (data.format, data.source_uri) == ("csv", "file:reviews.csv")
 
 
 def test_a_plain_torch_loop_is_seen_with_its_epochs_optimizer_and_loss() -> None:

@@ -26,6 +26,7 @@ from wattbus.export.boamps_model import ATTRIBUTION, FORMAT_URI, FORMAT_VERSION,
 from wattbus.export.boamps_score import Provenance, Score, Situation, score
 from wattbus.export.boamps_task import put_task
 from wattbus.export.organisation import Organisation
+from wattbus.export.signing import SigningKey
 from wattbus.home import make_owner_folder, write_durably
 
 STATUSES = ("draft", "final", "corrective", "other")
@@ -60,6 +61,9 @@ class ReportInput:
     production: str | None = None
     script: str | None = None  # outside a production: what the code was started as
     remote: RemoteFacts | None = None  # needed for records of remote scope
+    signer: SigningKey | None = (
+        None  # without one, or where the organisation names a key of its own: unsigned
+    )
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,13 @@ def build_report(
     draft.put("quality", QUALITY.get(totals.tier, "low"), None, f"the tier {totals.tier.value}")
     _put_own_keys(draft)
     situation = _situation(source, draft.document, remote)
-    return BoampsReport(draft.document, draft.provenance, score(draft.document, situation, draft.provenance))
+    document = draft.document
+    if (
+        source.signer is not None
+        and document["header"]["publisher"].get("publicKey") == source.signer.public_key
+    ):
+        document = source.signer.sign(document)
+    return BoampsReport(document, draft.provenance, score(document, situation, draft.provenance))
 
 
 def write_report(report: BoampsReport, folder: Path) -> Path:
@@ -191,7 +201,11 @@ def _put_header(draft: Draft, source: ReportInput, status: str, now: datetime, r
     draft.put(
         "header.publisher.confidentialityLevel", organisation.confidentiality or "internal", origin, said
     )
-    draft.put("header.publisher.publicKey", organisation.public_key)
+    if organisation.public_key is None and source.signer is not None:
+        key = source.signer.public_key
+        draft.put("header.publisher.publicKey", key, Origin.READ, "the signing key of this home")
+    else:
+        draft.put("header.publisher.publicKey", organisation.public_key)
 
 
 def _put_measure(
@@ -283,6 +297,6 @@ def _situation(source: ReportInput, document: dict[str, Any], remote: bool) -> S
         cloud=remote or document["infrastructure"]["infraType"] in ("publicCloud", "privateCloud"),
         wattmeter=_is_wattmeter(source.tracker),
         neural=source.facts.framework not in NOT_NEURAL,
-        model=bool(source.facts.class_path or source.facts.algorithm_name or source.facts.foundation_model),
+        model=source.facts.stage in ("inference", *TRAINING_STAGES) or source.facts.class_path is not None,
         private_data=all(data.source == "private" for data in inputs) and source.facts.stage == "inference",
     )

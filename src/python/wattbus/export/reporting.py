@@ -16,12 +16,13 @@ from wattbus.config import Config, read_config
 from wattbus.energy.hardware import MachineFacts, read_machine
 from wattbus.energy.measured import Measured, window
 from wattbus.energy.process_meter import START_SECONDS, ProcessMeter, process_meter
-from wattbus.energy.record import EnergyRecord, IntervalRecord, TaskFacts
+from wattbus.energy.record import EnergyRecord, IntervalRecord, RemoteFacts, TaskFacts
 from wattbus.errors import BadRequest, WattbusError
 from wattbus.export.boamps import BoampsReport, ReportInput, build_report, write_report
 from wattbus.export.boamps_score import Score
 from wattbus.export.boamps_tracker import tracker_from
 from wattbus.export.organisation import read_organisation
+from wattbus.export.signing import signing_key
 from wattbus.home import Home
 from wattbus.ml.observe import Observation, Sighting
 
@@ -41,6 +42,8 @@ class ReportedRun:
         self.record: EnergyRecord | None = None
         self.report: BoampsReport | None = None
         self.path: Path | None = None
+        self.remote_report: BoampsReport | None = None  # of the other side of a remote call
+        self.remote_path: Path | None = None
         self.reason: str | None = "the block still runs"
 
     @property
@@ -105,6 +108,8 @@ class boamps_report:
         sighting = watching.stop()
         if sighting is not None:
             measured.describe(kind=sighting.facts.framework, model=sighting.model, revision=sighting.revision)
+            if sighting.remote is not None:
+                measured.remote(sighting.remote.estimate, model=sighting.model)
         measured.facts = GENERIC if sighting is None else sighting.facts
         around.__exit__(kind, error, traceback)
         if error is not None:
@@ -138,19 +143,28 @@ class boamps_report:
         meter = self._meter or process_meter()
         run.record = measured.result()
         config = read_config()
-        home = Home.find(config.home)
-        source = report_input(
-            run.record, meter.ledger.recent(), config, home, self._machine or read_machine()
-        )
-        run.report = build_report(source)
-        run.path = write_report(run.report, self._folder or home.exports)
+        folder = self._folder or Home.find(config.home).exports
+        machine = self._machine or read_machine()
+        intervals = meter.ledger.recent()
+        remote, other = None if sighting is None else sighting.remote, measured.remote_record
+        if remote is not None and other is not None and other.energy_joules is not None:
+            there = report_input(other, intervals, config, machine, remote.machine)
+            run.remote_report = build_report(there)
+            run.remote_path = write_report(run.remote_report, folder)
+        run.report = build_report(report_input(run.record, intervals, config, machine))
+        run.path = write_report(run.report, folder)
         run.reason = None
 
 
 def report_input(
-    record: EnergyRecord, intervals: list[IntervalRecord], config: Config, home: Home, machine: MachineFacts
+    record: EnergyRecord,
+    intervals: list[IntervalRecord],
+    config: Config,
+    machine: MachineFacts,
+    remote: RemoteFacts | None = None,
 ) -> ReportInput:
-    """Put together what a report of one window is made of."""
+    """Put together what a report of one side of one window is made of."""
+    home = Home.find(config.home)
     return ReportInput(
         (record,),
         record.facts or GENERIC,
@@ -158,6 +172,8 @@ def report_input(
         tracker_from((record,), intervals, country=config.country),
         read_organisation(home),
         script=script_name(),
+        remote=remote,
+        signer=signing_key(home),
     )
 
 

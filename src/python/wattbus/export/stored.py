@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from wattbus.energy.hardware import read_machine
-from wattbus.energy.record import EnergyRecord
+from wattbus.energy.record import EnergyRecord, Scope
+from wattbus.energy.remote import machine_behind
 from wattbus.errors import Refused, UnknownName
 from wattbus.export.boamps import BoampsReport, ReportInput, build_report, write_report
 from wattbus.export.boamps_groups import Grouping, RecordGroup, group_records
@@ -21,6 +22,7 @@ from wattbus.export.boamps_model import validate
 from wattbus.export.boamps_score import Score
 from wattbus.export.boamps_tracker import tracker_from
 from wattbus.export.organisation import read_organisation
+from wattbus.export.signing import SigningKey, signing_key
 from wattbus.home import Home
 from wattbus.store.energy_queries import newest_records
 from wattbus.store.queries import energy_intervals_of, energy_records, production_name
@@ -99,7 +101,7 @@ def write_boamps(
     """Write every report that the settled records since a time allow, and say what was left out and why."""
     grouping = group_records(energy_records(engine, since_us=since_us))
     written = Written(skipped=Counter(reason for _, reason in grouping.skipped))
-    for group, report in _built(engine, home, grouping, country, since_us):
+    for group, report in _built(engine, home, grouping, country, since_us, signing_key(home)):
         if isinstance(report, Refused):
             written.skipped[str(report)] += len(group.records)
             continue
@@ -121,7 +123,8 @@ def possible_boamps(engine: Engine, home: Home, *, country: str | None = None, s
     grouping = group_records(records)
     skipped = Counter(reason for _, reason in grouping.skipped)
     reports = []
-    for group, report in _built(engine, home, grouping, country, since_us):
+    signer = signing_key(home, make=False)
+    for group, report in _built(engine, home, grouping, country, since_us, signer):
         if isinstance(report, Refused):
             skipped[str(report)] += len(group.records)
             continue
@@ -174,7 +177,12 @@ def _report_file(file: Path, written_us: int) -> ReportFile:
 
 
 def _built(
-    engine: Engine, home: Home, grouping: Grouping, country: str | None, since_us: int
+    engine: Engine,
+    home: Home,
+    grouping: Grouping,
+    country: str | None,
+    since_us: int,
+    signer: SigningKey | None,
 ) -> Iterator[tuple[RecordGroup, BoampsReport | Refused]]:
     """Build the report of each group, or say why it cannot be."""
     intervals = energy_intervals_of(engine, since_us=since_us, limit=_CALIBRATION_INTERVALS)
@@ -182,7 +190,11 @@ def _built(
     name = production_name(engine)
     for group in grouping.groups:
         tracker = tracker_from(group.records, intervals, country=country)
-        source = ReportInput(group.records, group.facts, machine, tracker, organisation, production=name)
+        behind = machine_behind(group.facts.foundation_model_uri, group.facts.parameters)
+        remote = behind if group.records[0].scope is Scope.REMOTE else None
+        source = ReportInput(
+            group.records, group.facts, machine, tracker, organisation, name, remote=remote, signer=signer
+        )
         try:
             yield group, build_report(source)
         except Refused as error:

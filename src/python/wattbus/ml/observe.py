@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
-from wattbus.energy.record import DataFacts, TaskFacts
+from wattbus.energy.record import DataFacts, RemoteFacts, TaskFacts
+from wattbus.energy.remote import RemoteEstimate
 from wattbus.ml.observe_patches import Arrivals, Patches, is_imported
 
 logger = logging.getLogger("wattbus.observe")
@@ -31,6 +32,15 @@ class Sighting:
     model: str | None = None
     revision: str | None = None
     gpu: bool = False
+    remote: RemoteCalls | None = None
+
+
+@dataclass(frozen=True)
+class RemoteCalls:
+    """The other side of calls to a service: what its machine is thought to have used, and to be."""
+
+    estimate: RemoteEstimate
+    machine: RemoteFacts
 
 
 class Notes(Protocol):
@@ -135,6 +145,7 @@ class _Eyes:
     def __init__(self) -> None:
         from wattbus.ml.observe_files import FilesWatch
         from wattbus.ml.observe_keras import KerasWatch
+        from wattbus.ml.observe_remote import RemoteWatch
         from wattbus.ml.observe_sklearn import SklearnWatch
         from wattbus.ml.observe_torch import TorchWatch
         from wattbus.ml.observe_transformers import TransformersWatch
@@ -144,6 +155,7 @@ class _Eyes:
             TransformersWatch(),
             SklearnWatch(),
             KerasWatch(),
+            RemoteWatch(),
             FilesWatch(),
         )
         self._open: list[Observation] = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from wattbus.ml.pipelines import PRECISIONS
@@ -49,8 +51,6 @@ def module_facts(module: Any) -> dict[str, Any]:
 
 def framework_of(model: Any) -> dict[str, str]:
     """Return the library that a class comes from, where it is one that has a version; else torch."""
-    import sys
-
     for name in (type(model).__module__.partition(".")[0], "torch"):
         version = getattr(sys.modules.get(name), "__version__", None)
         if version is not None and name != "__main__":
@@ -80,29 +80,58 @@ def family_of(model: Any) -> str | None:
     return next((family for head, family in HEADS.items() if name.endswith(head)), None)
 
 
-def pretrained_name(config: Any) -> str | None:
-    """Return the name of the pretrained model; of a folder its own name, and not where it lies."""
-    name = str(getattr(config, "_name_or_path", "") or "")
+@dataclass(frozen=True)
+class Pretrained:
+    """The pretrained model that a configuration names; ``hub``: it lies in the Hub's cache under that name."""
+
+    name: str
+    hub: bool = False
+    commit: str | None = None
+
+
+def pretrained(model: Any) -> Pretrained | None:
+    """Return the pretrained model; of a folder its own name, and not where it lies.
+
+    The commit is known where the cache holds one only: transformers does not keep which one was loaded.
+    """
+    name = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
     if not name:
         return None
-    if getattr(config, "_commit_hash", None) and not os.path.isdir(name):
-        return name
-    return os.path.basename(name.rstrip("/\\")) or None
+    snapshots = [] if os.path.isdir(name) else _snapshots(name)
+    if snapshots:
+        return Pretrained(name, True, snapshots[0] if len(snapshots) == 1 else None)
+    own = os.path.basename(name.rstrip("/\\"))
+    return Pretrained(own) if own else None
+
+
+def _snapshots(repository: str) -> list[str]:
+    """Return the commits of a repository that the cache of huggingface_hub holds."""
+    client = sys.modules.get("huggingface_hub")
+    if client is None:
+        return []
+    folder = os.path.join(
+        client.constants.HF_HUB_CACHE,
+        client.file_download.repo_folder_name(repo_id=repository, repo_type="model"),
+    )
+    try:
+        return os.listdir(os.path.join(folder, "snapshots"))
+    except (OSError, ValueError):
+        return []
 
 
 def _configured(model: Any, config: Any) -> dict[str, Any]:
     inner = getattr(config, "text_config", config)
-    family = family_of(model)
-    name, commit = pretrained_name(config), getattr(config, "_commit_hash", None)
+    family, base = family_of(model), pretrained(model)
     facts = {
         "algorithm_type": "llm" if family in _GENERATES else "neural network",
         "family": family,
-        "foundation_model": name,
+        "foundation_model": base.name if base else None,
         "layers": getattr(inner, "num_hidden_layers", None),
     }
-    if name and commit:  # only a hub gives a commit
-        page = f"{PUBLIC_HUB}/{name}"
-        facts |= {"algorithm_uri": f"{page}/tree/{commit}", "foundation_model_uri": page}
+    if base is not None and base.hub:
+        page = f"{PUBLIC_HUB}/{base.name}"
+        facts["foundation_model_uri"] = page
+        facts["algorithm_uri"] = f"{page}/tree/{base.commit}" if base.commit else page
     return {field: value for field, value in facts.items() if value is not None}
 
 

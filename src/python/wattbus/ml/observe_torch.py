@@ -13,7 +13,7 @@ from typing import Any
 from wattbus.energy.record import DataFacts, TaskFacts
 from wattbus.ml.observe import Sighting, Tell
 from wattbus.ml.observe_data import Tally, count_array
-from wattbus.ml.observe_model import module_facts, unwrapped
+from wattbus.ml.observe_model import module_facts, pretrained, unwrapped
 from wattbus.ml.observe_patches import Patches
 
 #: By the name of the node that a loss leaves in the graph.
@@ -187,7 +187,8 @@ class TorchNotes:
         gpu = any(weight.is_cuda for weight in module.parameters())
         if gpu:
             self._on_gpu()
-        commit = getattr(getattr(unwrapped(module), "config", None), "_commit_hash", None)
+        base = pretrained(unwrapped(module))
+        commit = base.commit if base is not None else None
         seen = ModelSeen(weakref.ref(module), module_facts(module), gpu, commit)
         self._models[id(module)] = seen
         return seen

@@ -13,7 +13,7 @@ from typing import Any
 from wattbus.energy.record import DataFacts, TaskFacts
 from wattbus.ml.observe import Sighting, Tell
 from wattbus.ml.observe_data import Tally, length_of
-from wattbus.ml.observe_model import module_facts, unwrapped
+from wattbus.ml.observe_model import module_facts, pretrained, unwrapped
 from wattbus.ml.observe_patches import Patches
 
 PIPELINES, TRAINER, GENERATION = (
@@ -84,16 +84,19 @@ class TransformersNotes:
         """Note a training that ended, or failed, in ``Trainer.train``."""
         model = unwrapped(trainer.model)
         facts = {**module_facts(model), **_libraries()}
-        pretrained = bool(facts.get("foundation_model"))
+        base = pretrained(model)
         facts |= {
-            "stage": "finetuning" if pretrained else "training",
-            "training_type": "transferLearning" if pretrained else "supervisedLearning",
+            "stage": "finetuning" if base else "training",
+            "training_type": "transferLearning" if base else "supervisedLearning",
             "epochs": trainer.state.epoch,
             "optimizer": str(getattr(trainer.args.optim, "value", trainer.args.optim)),
         }
-        commit = getattr(model.config, "_commit_hash", None) if hasattr(model, "config") else None
         self._trained[id(trainer)] = Trained(
-            facts, commit, trainer.args.device.type == "cuda", _rows(trainer.train_dataset, model), seconds
+            facts,
+            base.commit if base else None,
+            trainer.args.device.type == "cuda",
+            _rows(trainer.train_dataset, model),
+            seconds,
         )
 
     def evaluated(self, trainer: Any, metrics: Any) -> None:
@@ -118,10 +121,10 @@ class TransformersNotes:
     def _about(self, model: Any) -> Asked:
         known = self._asked.get(id(model))
         if known is None:
-            config = getattr(model, "config", None)
+            base = pretrained(model)
             known = self._asked[id(model)] = Asked(
                 {**module_facts(model), **_libraries()},
-                getattr(config, "_commit_hash", None),
+                base.commit if base else None,
                 getattr(getattr(model, "device", None), "type", "") == "cuda",
             )
         return known
