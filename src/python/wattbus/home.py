@@ -65,6 +65,11 @@ class Home:
         return self.root / "signing.key"
 
     @property
+    def published_file(self) -> Path:
+        """Which reports were published, and where."""
+        return self.root / "published.json"
+
+    @property
     def access_file(self) -> Path:
         """Who may come in over HTTP: tokens by their hashes, and the key of the sessions."""
         return self.root / "access.json"

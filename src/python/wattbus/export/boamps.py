@@ -5,8 +5,6 @@ BoAmps data model, Boavizta, CC BY 4.0, https://github.com/Boavizta/BoAmps.
 
 from __future__ import annotations
 
-import json
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,21 +15,19 @@ from typing import Any
 
 from wattbus.energy.hardware import MachineFacts
 from wattbus.energy.record import EnergyRecord, RemoteFacts, Scope, TaskFacts, Tier, TrackerFacts
-from wattbus.errors import BadRequest, BadSettings, Refused
-from wattbus.export.boamps_draft import Draft, kwh, share, significant, word
+from wattbus.errors import BadRequest, Refused
+from wattbus.export.boamps_draft import MOMENT, Draft, kwh, share, significant, word
 from wattbus.export.boamps_fields import Origin
 from wattbus.export.boamps_groups import TRAINING_STAGES, Totals, add_up, why_unknown
 from wattbus.export.boamps_machine import own_share, put_environment, put_local_machine, put_remote_machine
-from wattbus.export.boamps_model import ATTRIBUTION, FORMAT_URI, FORMAT_VERSION, validate
+from wattbus.export.boamps_model import ATTRIBUTION, FORMAT_URI, FORMAT_VERSION
 from wattbus.export.boamps_score import Provenance, Score, Situation, score
 from wattbus.export.boamps_task import put_task
 from wattbus.export.organisation import Organisation
+from wattbus.export.report_files import REPORT_ID, bad_id, write_document
 from wattbus.export.signing import SigningKey
-from wattbus.home import make_owner_folder, write_durably
 
 STATUSES = ("draft", "final", "corrective", "other")
-REPORT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MOMENT = "%Y-%m-%d %H:%M:%S"
 NOT_NEURAL = ("scikit-learn",)
 
 QUALITY = {Tier.MEASURED: "high", Tier.ATTRIBUTED: "medium"}
@@ -113,39 +109,14 @@ def write_report(report: BoampsReport, folder: Path) -> Path:
 
     An invalid report is an error and not a file, and a report that was written is never replaced by another.
     """
-    faults = validate(report.document)
-    if faults:
-        raise Refused(
-            "the report is not a valid BoAmps report, so no file was written: " + "; ".join(faults[:5])
-        )
-    if not REPORT_ID.fullmatch(report.report_id):
-        raise BadRequest(_bad_id(report.report_id))
-    try:
-        text = json.dumps(report.document, indent=2, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise Refused(f"the report cannot be written as JSON ({error}), so no file was written.") from error
-    data = (text + "\n").encode()
-    path = folder / f"boamps-{report.report_id}.json"
-    try:
-        if not folder.is_dir():  # one that is there may be the user's own, and keeps its mode
-            make_owner_folder(folder)
-        if path.exists():
-            if path.read_bytes() == data:
-                return path
-            raise Refused(f"{path} holds another report: leave the report id out, and a new one is made.")
-        write_durably(path, data)
-    except OSError as error:
-        raise BadSettings(
-            f"{path} cannot be written ({error.strerror}): name a folder that you own."
-        ) from error
-    return path
+    return write_document(report.document, folder)
 
 
 def _check(records: Sequence[EnergyRecord], source: ReportInput, status: str, report_id: str | None) -> None:
     if status not in STATUSES:
         raise BadRequest(f"unknown report status {status!r}. Known: {', '.join(STATUSES)}.")
     if report_id is not None and not REPORT_ID.fullmatch(report_id):
-        raise BadRequest(_bad_id(report_id))
+        raise BadRequest(bad_id(report_id))
     if not records:
         raise Refused("there is no energy record to report: send a request first, and let its energy settle.")
     scopes = sorted({record.scope.value for record in records})
@@ -165,12 +136,6 @@ def _check(records: Sequence[EnergyRecord], source: ReportInput, status: str, re
             "the machine behind the remote call is unknown, and a report must name a component: "
             "only calls with a remote estimate can be reported; report the client's side instead."
         )
-
-
-def _bad_id(report_id: str) -> str:
-    return (
-        f"the report id {report_id!r} is not usable: take up to 64 letters, digits, '.', '_' or '-', or none."
-    )
 
 
 def _put_header(draft: Draft, source: ReportInput, status: str, now: datetime, report_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,10 +17,11 @@ from wattbus.energy.remote import machine_behind
 from wattbus.errors import Refused, UnknownName
 from wattbus.export.boamps import BoampsReport, ReportInput, build_report, write_report
 from wattbus.export.boamps_groups import Grouping, RecordGroup, group_records
-from wattbus.export.boamps_model import validate
 from wattbus.export.boamps_score import Score
+from wattbus.export.boamps_status import CORRECTS, status_of
 from wattbus.export.boamps_tracker import tracker_from
 from wattbus.export.organisation import read_organisation
+from wattbus.export.report_files import read_document
 from wattbus.export.signing import SigningKey, signing_key
 from wattbus.home import Home
 from wattbus.store.energy_queries import newest_records
@@ -92,6 +92,8 @@ class ReportFile:
     stage: str
     model: str
     quality: str
+    status: str
+    corrects: str  # the id of the report that it corrects
     fault: str
 
 
@@ -153,26 +155,20 @@ def read_report(folder: Path, name: str) -> dict[str, Any]:
     names = [known for known in there if _FILE.fullmatch(known)]
     if name not in names:
         raise UnknownName("report", name, names, "Export the reports first.")
-    try:
-        found = json.loads(there[name].read_bytes())
-    except ValueError as error:
-        raise Refused(f"{name} is not JSON ({error}): export the reports again.") from error
-    if faults := validate(found):
-        raise Refused(f"{name} is not a valid BoAmps report: {'; '.join(faults[:5])}")
-    document: dict[str, Any] = found
-    return document
+    return read_document(there[name])
 
 
 def _report_file(file: Path, written_us: int) -> ReportFile:
     try:
         document = read_report(file.parent, file.name)
     except Refused as error:
-        return ReportFile(file.name, file.stat().st_size, written_us, "", "", "", "", str(error))
+        return ReportFile(file.name, file.stat().st_size, written_us, "", "", "", "", "", "", str(error))
     task, header = document["task"], document["header"]
     algorithm = (task.get("algorithms") or [{}])[0]
     return ReportFile(
         file.name, file.stat().st_size, written_us, str(header.get("reportId", "")), str(task.get("taskStage", "")),
-        str(algorithm.get("foundationModelName", "")), str(document.get("quality", "")), "",
+        str(algorithm.get("foundationModelName", "")), str(document.get("quality", "")),
+        status_of(document), str(document.get(CORRECTS, {}).get("reportId", "")), "",
     )  # fmt: skip
 
 

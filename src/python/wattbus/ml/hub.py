@@ -141,7 +141,7 @@ class Hub:
             )
 
         try:
-            return _within(patience.describe_seconds, ask)
+            return within(patience.describe_seconds, ask)
         except GatedRepoError:
             raise ModelError(
                 f"the model {repo} asks for consent on its page: give it there, and set a token."
@@ -343,7 +343,7 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count:,} bytes"
 
 
-def _within(seconds: float, work: Callable[[], Any]) -> Any:
+def within(seconds: float, work: Callable[[], Any]) -> Any:
     """Return what ``work`` returns; TimeoutError after ``seconds``, however slowly bytes drip in."""
     results: list[Any] = []
     errors: list[Exception] = []
