@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tinymodels
+from fakehub import FakeHub
 
 os.environ["KERAS_BACKEND"] = "torch"  # read when keras is imported
 
@@ -127,6 +128,14 @@ def keras_run(epochs: int = 2) -> float:
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(rows, labels, epochs=epochs, verbose=0, validation_data=(rows, labels))
     return float(model.evaluate(rows, labels, verbose=0)[1])
+
+
+def remote_run(hub: FakeHub) -> str:
+    from huggingface_hub import InferenceClient
+
+    hub.answers["acme/Tiny-7B"] = (200, [{"generated_text": "Very well, thank you for asking me."}], {})
+    client = InferenceClient(model=f"{hub.endpoint}/models/acme/Tiny-7B")
+    return str(client.text_generation("How are you?"))
 
 
 def generic_run() -> int:

@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from sqlalchemy import insert
 from typer.testing import CliRunner
 
 import tinymodels
-from boamps_samples import FACTS, record
+from boamps_samples import FACTS, official_schemas, record
 from fakehub import FakeHub, HubDataset
 from wattbus.cli import app
-from wattbus.energy.record import EnergyRecord
+from wattbus.energy.record import EnergyRecord, EnergyStatus, Scope, Tier
 from wattbus.export.organisation import Organisation, read_organisation, write_organisation
 from wattbus.export.publishing import DATASET
 from wattbus.export.signing import signing_key
@@ -77,6 +78,29 @@ def test_the_older_name_of_the_export_is_the_same_command(home: Home, run: Calla
     keep(home, record())
 
     assert len(run("export", "boamps", "--json")["reports"]) == 1
+
+
+def test_both_sides_of_a_productions_remote_call_are_reports(home: Home, run: Callable[..., Any]) -> None:
+    address = "https://router.huggingface.co/hf-inference/models/acme/Tiny-70B"
+    facts = replace(FACTS, parameters=int(70e9), foundation_model_uri=address, class_path=None)
+    estimated = {"tier": Tier.ESTIMATED_REMOTE, "status": EnergyStatus.ESTIMATED, "energy_joules": 663.0}
+    keep(
+        home,
+        record(facts=facts, scope=Scope.CLIENT),
+        record(facts=facts, scope=Scope.REMOTE, **estimated),
+    )
+
+    made = run("boamps", "export", "--json")
+
+    there = [json.loads(Path(report["path"]).read_text()) for report in made["reports"]]
+    (remote,) = [one for one in there if one["measures"][0]["x-wattbus-scope"] == "remote"]
+    assert len(there) == 2 and made["skipped"] == {}
+    infrastructure = remote["infrastructure"]
+    assert (infrastructure["cloudProvider"], infrastructure["cloudService"]) == (
+        "Hugging Face", "router.huggingface.co",
+    )  # fmt: skip
+    assert infrastructure["components"][0]["nbComponent"] == 4
+    assert official_schemas().faults(remote) == []
 
 
 def test_an_export_as_csv_is_a_row_a_report(home: Home, run: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,22 +95,14 @@ def judge() -> OfficialSchemas:
     return official_schemas()
 
 
-def remote_run(hub: FakeHub) -> None:
-    from huggingface_hub import InferenceClient
-
-    client = InferenceClient(model=f"{hub.endpoint}/models/acme/Tiny-7B")
-    client.text_generation("How are you?")
-
-
 def works(cache: Path, tmp_path: Path, hub: FakeHub) -> dict[str, Callable[[], Any]]:
-    hub.answers["acme/Tiny-7B"] = (200, [{"generated_text": "Very well, thank you for asking me."}], {})
     return {
         "a pipeline": lambda: kinds.hub_pipeline_run(cache),
         "the Trainer": lambda: kinds.trainer_run(cache, kinds.reviews(tmp_path), tmp_path / "run"),
         "a plain torch loop": kinds.torch_run,
         "scikit-learn": kinds.sklearn_run,
         "keras": kinds.keras_run,
-        "a remote call": lambda: remote_run(hub),
+        "a remote call": lambda: kinds.remote_run(hub),
         "a generic task": kinds.generic_run,
     }
 
@@ -230,6 +223,18 @@ def test_blocks_inside_blocks_have_a_report_each(meter: ProcessMeter) -> None:
     assert inner.document is not None and outer.document is not None
     assert inner.document["task"]["algorithms"][0]["algorithmName"] == "SGDClassifier"
     assert outer.document["header"]["reportId"] != inner.document["header"]["reportId"]
+
+
+def test_the_block_in_the_documentation_runs_as_it_stands(
+    meter: ProcessMeter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "boamps.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.setattr("wattbus.export.reporting.process_meter", lambda: meter)
+
+    exec(compile(block, "docs/boamps.md", "exec"), {})
+
+    assert re.fullmatch(r"\S+/exports/boamps-\S+\.json \d+ / \d+ None\n", capsys.readouterr().out)
 
 
 def test_a_coroutine_function_cannot_be_reported_as_one_block() -> None:
