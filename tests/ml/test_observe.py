@@ -14,6 +14,7 @@ import pytest
 
 import kinds
 import tinymodels
+from fakehub import FakeHub
 from wattbus.energy.record import DataFacts
 from wattbus.ml.observe import Observation, Sighting
 from wattbus.ml.observe_data import Tally
@@ -348,3 +349,66 @@ def test_shapes_that_vary_become_ranges() -> None:
 
 def _fail() -> None:
     raise RuntimeError("as the test asked")
+
+
+CHAT = {
+    "id": "1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "acme/Tiny-7B",
+    "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Well, thank you."}}
+    ],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 300, "total_tokens": 309},
+}
+
+
+def by_openai(hub: FakeHub) -> None:
+    import openai
+
+    client = openai.OpenAI(base_url=f"{hub.endpoint}/models/acme/v1", api_key="none", max_retries=0)
+    client.chat.completions.create(model="acme/Tiny-7B", messages=[{"role": "user", "content": "Hello"}])
+
+
+def by_the_hubs_client(hub: FakeHub) -> None:
+    from huggingface_hub import InferenceClient
+
+    client = InferenceClient(base_url=f"{hub.endpoint}/models/acme/v1")
+    client.chat_completion([{"role": "user", "content": "Hello"}], model="acme/Tiny-7B")
+
+
+@pytest.mark.parametrize("ask", [by_openai, by_the_hubs_client])
+def test_a_call_of_a_model_elsewhere_is_seen_in_tokens_and_its_other_side_estimated(
+    ask: Callable[[FakeHub], None],
+) -> None:
+    with FakeHub() as hub:
+        hub.answers["acme/v1/chat/completions"] = (200, CHAT, {})
+        sighting = seen(lambda: [ask(hub), ask(hub)])
+
+    facts = sighting.facts
+    assert (facts.stage, facts.family, facts.requests) == ("inference", "text-generation", 2)
+    assert (facts.foundation_model, facts.parameters) == ("acme/Tiny-7B", 7_000_000_000)
+    assert [(data.usage, data.kind, data.items) for data in facts.data] == [
+        ("input", "token", 18),
+        ("output", "token", 600),
+    ]
+    assert sighting.remote is not None and sighting.remote.machine.gpus == 1
+    assert sighting.remote.estimate.energy_joules is not None
+
+
+def test_a_call_whose_model_tells_no_size_has_no_estimate_and_says_why() -> None:
+    with FakeHub() as hub:
+        hub.answers["acme/v1/chat/completions"] = (200, {**CHAT, "model": "gpt-x"}, {})
+
+        def ask() -> None:
+            import openai
+
+            client = openai.OpenAI(base_url=f"{hub.endpoint}/models/acme/v1", api_key="none", max_retries=0)
+            client.chat.completions.create(model="gpt-x", messages=[{"role": "user", "content": "Hello"}])
+
+        sighting = seen(ask)
+
+    assert sighting.remote is not None
+    assert sighting.remote.estimate.energy_joules is None
+    assert "parameters" in str(sighting.remote.estimate.reason)
+    assert sighting.remote.machine.gpus is None

@@ -57,9 +57,8 @@ class ReportInput:
     production: str | None = None
     script: str | None = None  # outside a production: what the code was started as
     remote: RemoteFacts | None = None  # needed for records of remote scope
-    signer: SigningKey | None = (
-        None  # without one, or where the organisation names a key of its own: unsigned
-    )
+    # Without one, or where the organisation names a key of its own, a report is not signed.
+    signer: SigningKey | None = None
 
 
 @dataclass(frozen=True)
@@ -95,12 +94,9 @@ def build_report(
     draft.put("quality", QUALITY.get(totals.tier, "low"), None, f"the tier {totals.tier.value}")
     _put_own_keys(draft)
     situation = _situation(source, draft.document, remote)
-    document = draft.document
-    if (
-        source.signer is not None
-        and document["header"]["publisher"].get("publicKey") == source.signer.public_key
-    ):
-        document = source.signer.sign(document)
+    document, signer = draft.document, source.signer
+    if signer is not None and document["header"]["publisher"].get("publicKey") == signer.public_key:
+        document = signer.sign(document)
     return BoampsReport(document, draft.provenance, score(document, situation, draft.provenance))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from wattbus.errors import BadRequest, Refused
+from wattbus.errors import BadRequest, BadSettings, Refused
 from wattbus.export.boamps_status import CORRECTIVE, CORRECTS, FINAL, digest_of, status_of
 from wattbus.export.report_files import read_document
 from wattbus.export.signing import Verdict, verify
@@ -107,7 +107,13 @@ def publish(publication: Publication, home: Home, destination: Destination) -> A
         {one.path: one.data for one in publication.files}, publication.title, publication.description
     )
     remembered = published(home) | {one.digest: opened.url for one in publication.files}
-    write_durably(home.published_file, json.dumps(remembered, indent=1).encode())
+    try:
+        write_durably(home.published_file, json.dumps(remembered, indent=1).encode())
+    except OSError as error:
+        raise BadSettings(
+            f"the pull request {opened.url} is open, and {home.published_file} could not be written "
+            f"({error.strerror}): do not publish the same once more."
+        ) from error
     return opened
 
 

@@ -161,11 +161,9 @@ class TorchNotes:
             return round(sum(min(1.0, one.calls / (one.batches or 1)) for one in read), 4)
         batches = self._batches or {}
         counts = {count for _, count in batches.values()}
-        if len(counts) != 1 or (counts == {1} and any(kept() is None for kept, _ in batches.values())):
-            return (
-                None  # batches that are made, used once and dropped: nobody knows how often they come again
-            )
-        return float(counts.pop())
+        # Of batches that are made, used once and dropped nobody knows how often they come again.
+        dropped = counts == {1} and any(kept() is None for kept, _ in batches.values())
+        return float(counts.pop()) if len(counts) == 1 and not dropped else None
 
     def _count_batch(self, tensor: Any) -> None:
         if self._batches is None:
