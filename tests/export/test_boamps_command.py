@@ -214,6 +214,23 @@ def test_publishing_shows_what_would_leave_and_leaves_without_a_yes_nothing(
     assert TOKEN not in asked + done + again
 
 
+def test_an_internal_report_says_how_it_becomes_one_that_is_published(
+    run: Callable[..., Any], exported: str, hub: FakeHub
+) -> None:
+    final = run("boamps", "final", exported, "--json")["file"]
+
+    said = run("boamps", "publish", final, "--yes", status=1)
+    public = run(
+        "boamps", "correct", final, "--set", "header.publisher.confidentialityLevel=public",
+        "--because", "it may be read by everybody", "--json",
+    )["file"]  # fmt: skip
+    done = run("boamps", "publish", public, "--yes", "--json")
+
+    assert "--set header.publisher.confidentialityLevel=public" in said
+    assert done["pull_request"].endswith("/discussions/1")
+    assert [Path(file["file"]) for file in done["files"]] == [Path(public)]
+
+
 def test_the_sci_score_is_told_or_why_there_is_none(home: Home, run: Callable[..., Any]) -> None:
     keep(home, record(**KNOWN))
 

@@ -142,8 +142,10 @@ def _leaving(file: Path, folder: str, known_keys: Sequence[str]) -> Leaving:
     level = publisher.get("confidentialityLevel")
     if level != PUBLIC:
         raise Refused(
-            f"{file.name} is {level or 'of no stated confidentiality'}: only public reports are published. Set "
-            'confidentiality = "public" in organisation.toml and make it final again. Nothing was published.'
+            f"{file.name} is {level or 'of no stated confidentiality'}: only public reports are published. If it may "
+            f"be public, `wattbus boamps correct {file.name} --set header.publisher.confidentialityLevel=public "
+            "--because ...` makes one that is; confidentiality in organisation.toml says it for the next ones. "
+            "Nothing was published."
         )
     verified = verify(document, known_keys)
     if verified.verdict is Verdict.CHANGED:

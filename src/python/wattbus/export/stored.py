@@ -165,10 +165,11 @@ def _report_file(file: Path, written_us: int) -> ReportFile:
         return ReportFile(file.name, file.stat().st_size, written_us, "", "", "", "", "", "", str(error))
     task, header = document["task"], document["header"]
     algorithm = (task.get("algorithms") or [{}])[0]
+    model = str(algorithm.get("foundationModelName") or algorithm.get("algorithmName", ""))
     return ReportFile(
         file.name, file.stat().st_size, written_us, str(header.get("reportId", "")), str(task.get("taskStage", "")),
-        str(algorithm.get("foundationModelName", "")), str(document.get("quality", "")),
-        status_of(document), str(document.get(CORRECTS, {}).get("reportId", "")), "",
+        model, str(document.get("quality", "")), status_of(document),
+        str(document.get(CORRECTS, {}).get("reportId", "")), "",
     )  # fmt: skip
 
 
