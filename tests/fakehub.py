@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -16,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 LFS_SUFFIXES = (".safetensors", ".bin", ".h5", ".msgpack", ".model")
 CHUNK_BYTES = 8192
@@ -72,6 +73,25 @@ class HubFile:
 
 
 @dataclass(frozen=True)
+class HubPull:
+    """A pull request that somebody opened on a data set."""
+
+    number: int
+    account: str
+    title: str
+    description: str
+    files: dict[str, bytes]
+
+
+@dataclass
+class HubDataset:
+    """A data set that takes pull requests: what it holds, and what was opened."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    pulls: list[HubPull] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class HubRepo:
     """One commit of one repository."""
 
@@ -101,6 +121,8 @@ class FakeHub:
             str, tuple[str, bytes]
         ] = {}  # content type and bytes, by path such as "/picture.jpg"
         self.ignores_ranges = False
+        self.datasets: dict[str, HubDataset] = {}
+        self.accounts: dict[str, str] = {}  # the name of each account, by its token
         self._repos: dict[str, list[HubRepo]] = {}
         self._inference: dict[str, Inference] = {}
         self._faults: list[Fault] = []
@@ -183,6 +205,14 @@ class FakeHub:
 
     def unavailable(self, match: str = "", times: int | None = 1) -> None:
         self._faults.append(Fault("status", match, times, status=503))
+
+    def refuse(self, status: int, match: str, times: int | None = None) -> None:
+        """Answer ``status``, as for a token that may not do it."""
+        self._faults.append(Fault("status", match, times, status=status))
+
+    def hang(self, match: str, times: int | None = None) -> None:
+        """Take the request and answer nothing."""
+        self._faults.append(Fault("hang", match, times))
 
     def slow(self, bytes_per_second: int, match: str = ".safetensors", times: int | None = None) -> None:
         self._faults.append(Fault("slow", match, times, bytes_per_second=bytes_per_second))
@@ -277,10 +307,62 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(status, b'{"error": "as the test asked"}', fault.headers)
         elif fault is not None and fault.kind == "html":
             self._send(200, b"<html><body>Please log in to the guest network</body></html>", kind="text/html")
+        elif fault is not None and fault.kind == "hang":
+            hub.stand_still()
+            self.close_connection = True
+        elif urlsplit(self.path).path.startswith(("/api/whoami-v2", "/api/datasets/")):
+            self._publish(request)
         elif self.command == "POST":
             self._infer(request)
         else:
             self._route(unquote(urlsplit(self.path).path).strip("/"), fault)
+
+    def _publish(self, request: HubRequest) -> None:
+        """Answer what a client asks that opens a pull request on a data set."""
+        hub, path = self.server.hub, unquote(urlsplit(self.path).path)
+        account = hub.accounts.get(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if account is None:
+            self._send(401, b'{"error": "Invalid credentials in Authorization header"}')
+            return
+        if path == "/api/whoami-v2":
+            self._send(200, json.dumps({"type": "user", "name": account}).encode())
+            return
+        name, verb = path.removeprefix("/api/datasets/").removesuffix("/main").rsplit("/", 1)
+        dataset = hub.datasets.get(name)
+        if dataset is None:
+            self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+        elif verb == "preupload":
+            asked = json.loads(request.body)["files"]
+            modes = [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in asked]
+            self._send(200, json.dumps({"files": modes}).encode())
+        elif verb == "paths-info":
+            paths = parse_qs(request.body.decode()).get("paths", [])
+            there = [
+                {"type": "file", "path": one, "size": len(dataset.files[one]), "oid": "0" * 40}
+                for one in paths
+                if one in dataset.files
+            ]
+            self._send(200, json.dumps(there).encode())
+        else:
+            self._commit(name, dataset, account, request)
+
+    def _commit(self, name: str, dataset: HubDataset, account: str, request: HubRequest) -> None:
+        lines = [json.loads(line) for line in request.body.splitlines()]
+        header = next(line["value"] for line in lines if line["key"] == "header")
+        files = {
+            line["value"]["path"]: base64.b64decode(line["value"]["content"])
+            for line in lines
+            if line["key"] == "file"
+        }
+        number = len(dataset.pulls) + 1
+        dataset.pulls.append(HubPull(number, account, header["summary"], header["description"], files))
+        page = f"{self.server.hub.endpoint}/datasets/{name}"
+        answer = {
+            "commitUrl": f"{page}/commit/{number:040x}",
+            "commitOid": f"{number:040x}",
+            "pullRequestUrl": f"{page}/discussions/{number}",
+        }
+        self._send(200, json.dumps(answer).encode())
 
     def _infer(self, request: HubRequest) -> None:
         repo_id = urlsplit(self.path).path.partition("/models/")[2]

@@ -168,7 +168,7 @@ def test_every_command_and_option_of_the_readme_exists() -> None:
     known = set(commands(app))
 
     for words in re.findall(r"`(wattbus [^`]+)`", README):
-        path = " ".join(word for word in words.split() if re.fullmatch(r"[a-z]+", word))
+        path = " ".join(word for word in words.split() if re.fullmatch(r"[a-z]+(-[a-z]+)*", word))
         assert path in known, f"the README names `{words}`"
 
 

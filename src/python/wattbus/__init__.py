@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wattbus.door import Director, PythonDoor, run
     from wattbus.errors import WattbusError
+    from wattbus.export.reporting import boamps_report
     from wattbus.messages import (
         HFRequest,
         HFResponse,
@@ -39,6 +40,7 @@ _HOMES = {
     "TrainRequest": "messages",
     "TrainResponse": "messages",
     "WattbusError": "errors",
+    "boamps_report": "export.reporting",
     "run": "door",
     "stand_in": "runtime.iris",
 }
@@ -56,6 +58,7 @@ __all__ = [
     "TrainRequest",
     "TrainResponse",
     "WattbusError",
+    "boamps_report",
     "run",
     "stand_in",
 ]

@@ -15,6 +15,7 @@ import typer
 from wattbus import (
     __version__,
     cli_access,
+    cli_boamps,
     cli_check,
     cli_data,
     cli_import,
@@ -44,6 +45,8 @@ cli_label.label.command("badge")(cli_label_picture.badge)
 cli_label.label.command("sync")(cli_label_sync.sync)
 cli_label.label.command("provider")(cli_label_sync.provider)
 app.add_typer(cli_label.label, name="label")
+app.add_typer(cli_boamps.boamps, name="boamps")
+app.command("meter", context_settings={"allow_interspersed_args": False})(cli_boamps.meter)
 app.command("energy")(cli_data.energy)
 app.command("import")(cli_import.import_runs)
 app.add_typer(cli_messages.messages, name="messages")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wattbus import words
+from wattbus.cli_boamps import export_boamps
 from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, ModelCorrupt
 
@@ -194,29 +195,92 @@ def energy(as_json: JsonOption = False) -> None:
         say(f"  {'total':<11} {words.joules(bucket.total_joules, bucket.tier)}")
 
 
-@export.command("boamps")
-def export_boamps(
-    folder: Annotated[
-        Path | None, typer.Option(help="Where the reports go; by default `exports` in the home.")
+export.command("boamps")(export_boamps)
+
+
+@export.command("sci")
+def export_sci(
+    embodied_grams: Annotated[
+        float | None, typer.Option(min=0, help="What the making of this machine cost, in g CO2e.")
+    ] = None,
+    embodied_hours: Annotated[
+        float | None, typer.Option(min=1, help="The hours of use that this is spread over.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write BoAmps reports: one a fine-tune, and one an operation, model, day of inference."""
-    from wattbus.export.stored import write_boamps
+    """Show the SCI score (ISO/IEC 21031) by item and model, of consumer and provider apart."""
+    from wattbus.export.sci import Embodied, sci_scores
+    from wattbus.store.queries import energy_records
 
-    config = configured()
-    made = write_boamps(reading(), home(), folder or home().exports, country=config.country)
+    if (embodied_grams is None) != (embodied_hours is None):
+        raise BadRequest("--embodied-grams and --embodied-hours belong together: give both, or none of them.")
+    embodied = (
+        Embodied(embodied_grams, embodied_hours)
+        if embodied_grams is not None and embodied_hours is not None
+        else None
+    )
+    scores, skipped = sci_scores(
+        energy_records(reading()), embodied=embodied, intensity_g_per_kwh=configured().carbon_g_per_kwh
+    )
     if as_json:
-        say_json({"reports": [asdict(report) for report in made.reports], "skipped": made.skipped})
-    else:
-        for report in made.reports:
-            say(
-                f"{report.path}  {report.stage} of {report.model}, {report.filled} / {report.applicable} fields filled"
+        say_json({"scores": scores, "skipped": skipped})
+        return
+    say_table(
+        ["boundary", "item", "model", "side", "tier", "#R", "#E", "#I", "#M", "#SCI", "why not"],
+        (
+            (
+                one.boundary,
+                one.item,
+                one.model,
+                one.scope,
+                one.tier,
+                words.counted(one.units, one.unit),
+                f"{one.energy_kwh:.3g} kWh",
+                _grams(one.intensity_g_per_kwh, "g/kWh"),
+                _grams(one.embodied_grams, "g"),
+                _grams(one.grams, f"g a {one.unit}"),
+                one.reason or "",
             )
-        for reason, count in made.skipped.items():
-            say(f"left out: {count} x {reason}")
-    if not made.reports:
-        raise BadRequest("there is nothing to report: no settled inference or training is in the store.")
+            for one in scores
+        ),
+        empty="No attempt with a known energy is in the store yet.",
+    )
+    for reason, count in skipped.items():
+        say(f"left out: {count} x {reason}")
+
+
+@export.command("model-card")
+def export_model_card(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[
+        str | None, typer.Argument(help="Id of a fine-tuned version; by default the newest.")
+    ] = None,
+    into: Annotated[Path | None, typer.Option(help="A README.md whose head gets the emissions.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a model card's `co2_eq_emissions`, in grams, or write them into one."""
+    from wattbus.export.card import emissions_of_version
+    from wattbus.ml.model_card import card_with
+
+    emissions = emissions_of_version(
+        reading(), home(), _models(), name, version, country=configured().country
+    )
+    if into is not None:
+        try:
+            before = into.read_text() if into.exists() else ""
+            into.write_text(card_with(before, emissions))
+        except OSError as error:
+            raise BadRequest(f"{into} cannot be written ({error.strerror}).") from None
+    if as_json:
+        say_json({"co2_eq_emissions": emissions.content()})
+    elif into is None:
+        say(card_with("", emissions).rstrip())
+    else:
+        say(f"{into}: {emissions.emissions_grams:g} g of CO2 equivalent.")
+
+
+def _grams(value: float | None, unit: str) -> str:
+    return "unknown" if value is None else f"{value:.3g} {unit}"
 
 
 def _version_row(store: ModelStore, version: ModelVersion) -> dict[str, Any]:

@@ -60,6 +60,16 @@ class Home:
         return self.root / "secrets.json"
 
     @property
+    def signing_key_file(self) -> Path:
+        """The private key that reports are signed with."""
+        return self.root / "signing.key"
+
+    @property
+    def published_file(self) -> Path:
+        """Which reports were published, and where."""
+        return self.root / "published.json"
+
+    @property
     def access_file(self) -> Path:
         """Who may come in over HTTP: tokens by their hashes, and the key of the sessions."""
         return self.root / "access.json"

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 from wattbus.energy.code_window import CodeWindow
 from wattbus.energy.process_meter import ProcessMeter, process_meter
 from wattbus.energy.record import EnergyRecord, EnergyStatus, TaskFacts, Tier, make_record
+from wattbus.energy.remote import RemoteEstimate
 from wattbus.errors import BadRequest
 
 logger = logging.getLogger("wattbus.energy")
@@ -48,12 +49,18 @@ class Measured:
         self._window: CodeWindow | None = None
         self._meter: ProcessMeter | None = None
         self._settled: EnergyRecord | None = None
+        self._elsewhere: EnergyRecord | None = None
         self._come = threading.Event()
 
     @property
     def record(self) -> EnergyRecord | None:
         """The final record, or None as long as it is pending."""
         return None if self._settled is None else self._with_facts(self._settled)
+
+    @property
+    def remote_record(self) -> EnergyRecord | None:
+        """The record of the other side, after the block, where :meth:`remote` was told of one."""
+        return None if self._elsewhere is None else self._with_facts(self._elsewhere)
 
     @property
     def energy_joules(self) -> float | None:
@@ -116,6 +123,11 @@ class Measured:
         if self._window is not None:
             self._window.describe(gpu=True)
 
+    def remote(self, estimate: RemoteEstimate, *, model: str | None = None) -> None:
+        """Say, inside the block, that the work was done elsewhere: our side becomes the client's."""
+        if self._window is not None:
+            self._window.remote(estimate, model=model)
+
     def open(self, meter: ProcessMeter) -> CodeWindow:
         """Open the window in this thread."""
         self._meter = meter
@@ -126,7 +138,8 @@ class Measured:
         """Close the window; what happened in it is none of its business."""
         if self._window is None:
             return
-        (record, *_) = self._window.close(None if failed is None else type(failed).__name__)
+        record, *others = self._window.close(None if failed is None else type(failed).__name__)
+        self._elsewhere = others[0] if others else None
         if record.status is not EnergyStatus.PENDING and self._settled is None:
             self._take(record)  # the ledger does not run: nobody settles it later
 

@@ -5,8 +5,6 @@ BoAmps data model, Boavizta, CC BY 4.0, https://github.com/Boavizta/BoAmps.
 
 from __future__ import annotations
 
-import json
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,20 +15,19 @@ from typing import Any
 
 from wattbus.energy.hardware import MachineFacts
 from wattbus.energy.record import EnergyRecord, RemoteFacts, Scope, TaskFacts, Tier, TrackerFacts
-from wattbus.errors import BadRequest, BadSettings, Refused
-from wattbus.export.boamps_draft import Draft, kwh, share, significant, word
+from wattbus.errors import BadRequest, Refused
+from wattbus.export.boamps_draft import MOMENT, Draft, kwh, share, significant, word
 from wattbus.export.boamps_fields import Origin
 from wattbus.export.boamps_groups import TRAINING_STAGES, Totals, add_up, why_unknown
 from wattbus.export.boamps_machine import own_share, put_environment, put_local_machine, put_remote_machine
-from wattbus.export.boamps_model import ATTRIBUTION, FORMAT_URI, FORMAT_VERSION, validate
+from wattbus.export.boamps_model import ATTRIBUTION, FORMAT_URI, FORMAT_VERSION
 from wattbus.export.boamps_score import Provenance, Score, Situation, score
 from wattbus.export.boamps_task import put_task
 from wattbus.export.organisation import Organisation
-from wattbus.home import make_owner_folder, write_durably
+from wattbus.export.report_files import REPORT_ID, bad_id, write_document
+from wattbus.export.signing import SigningKey
 
 STATUSES = ("draft", "final", "corrective", "other")
-REPORT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MOMENT = "%Y-%m-%d %H:%M:%S"
 NOT_NEURAL = ("scikit-learn",)
 
 QUALITY = {Tier.MEASURED: "high", Tier.ATTRIBUTED: "medium"}
@@ -58,7 +55,10 @@ class ReportInput:
     tracker: TrackerFacts
     organisation: Organisation = field(default_factory=Organisation)
     production: str | None = None
+    script: str | None = None  # outside a production: what the code was started as
     remote: RemoteFacts | None = None  # needed for records of remote scope
+    # Without one, or where the organisation names a key of its own, a report is not signed.
+    signer: SigningKey | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,10 @@ def build_report(
     draft.put("quality", QUALITY.get(totals.tier, "low"), None, f"the tier {totals.tier.value}")
     _put_own_keys(draft)
     situation = _situation(source, draft.document, remote)
-    return BoampsReport(draft.document, draft.provenance, score(draft.document, situation, draft.provenance))
+    document, signer = draft.document, source.signer
+    if signer is not None and document["header"]["publisher"].get("publicKey") == signer.public_key:
+        document = signer.sign(document)
+    return BoampsReport(document, draft.provenance, score(document, situation, draft.provenance))
 
 
 def write_report(report: BoampsReport, folder: Path) -> Path:
@@ -102,39 +105,14 @@ def write_report(report: BoampsReport, folder: Path) -> Path:
 
     An invalid report is an error and not a file, and a report that was written is never replaced by another.
     """
-    faults = validate(report.document)
-    if faults:
-        raise Refused(
-            "the report is not a valid BoAmps report, so no file was written: " + "; ".join(faults[:5])
-        )
-    if not REPORT_ID.fullmatch(report.report_id):
-        raise BadRequest(_bad_id(report.report_id))
-    try:
-        text = json.dumps(report.document, indent=2, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise Refused(f"the report cannot be written as JSON ({error}), so no file was written.") from error
-    data = (text + "\n").encode()
-    path = folder / f"boamps-{report.report_id}.json"
-    try:
-        if not folder.is_dir():  # one that is there may be the user's own, and keeps its mode
-            make_owner_folder(folder)
-        if path.exists():
-            if path.read_bytes() == data:
-                return path
-            raise Refused(f"{path} holds another report: leave the report id out, and a new one is made.")
-        write_durably(path, data)
-    except OSError as error:
-        raise BadSettings(
-            f"{path} cannot be written ({error.strerror}): name a folder that you own."
-        ) from error
-    return path
+    return write_document(report.document, folder)
 
 
 def _check(records: Sequence[EnergyRecord], source: ReportInput, status: str, report_id: str | None) -> None:
     if status not in STATUSES:
         raise BadRequest(f"unknown report status {status!r}. Known: {', '.join(STATUSES)}.")
     if report_id is not None and not REPORT_ID.fullmatch(report_id):
-        raise BadRequest(_bad_id(report_id))
+        raise BadRequest(bad_id(report_id))
     if not records:
         raise Refused("there is no energy record to report: send a request first, and let its energy settle.")
     scopes = sorted({record.scope.value for record in records})
@@ -156,12 +134,6 @@ def _check(records: Sequence[EnergyRecord], source: ReportInput, status: str, re
         )
 
 
-def _bad_id(report_id: str) -> str:
-    return (
-        f"the report id {report_id!r} is not usable: take up to 64 letters, digits, '.', '_' or '-', or none."
-    )
-
-
 def _put_header(draft: Draft, source: ReportInput, status: str, now: datetime, report_id: str) -> None:
     organisation = source.organisation
     draft.put("header.licensing", organisation.licence)
@@ -179,6 +151,8 @@ def _put_header(draft: Draft, source: ReportInput, status: str, now: datetime, r
             Origin.DECLARED,
             "the organisation's project",
         )
+    elif source.production is None:
+        draft.put("header.publisher.projectName", word(source.script), Origin.READ, "the script's name")
     else:
         draft.put("header.publisher.projectName", word(source.production), None, "the production's name")
     if organisation.confidentiality:
@@ -188,7 +162,11 @@ def _put_header(draft: Draft, source: ReportInput, status: str, now: datetime, r
     draft.put(
         "header.publisher.confidentialityLevel", organisation.confidentiality or "internal", origin, said
     )
-    draft.put("header.publisher.publicKey", organisation.public_key)
+    if organisation.public_key is None and source.signer is not None:
+        key = source.signer.public_key
+        draft.put("header.publisher.publicKey", key, Origin.READ, "the signing key of this home")
+    else:
+        draft.put("header.publisher.publicKey", organisation.public_key)
 
 
 def _put_measure(
@@ -280,5 +258,6 @@ def _situation(source: ReportInput, document: dict[str, Any], remote: bool) -> S
         cloud=remote or document["infrastructure"]["infraType"] in ("publicCloud", "privateCloud"),
         wattmeter=_is_wattmeter(source.tracker),
         neural=source.facts.framework not in NOT_NEURAL,
+        model=source.facts.stage in ("inference", *TRAINING_STAGES) or source.facts.class_path is not None,
         private_data=all(data.source == "private" for data in inputs) and source.facts.stage == "inference",
     )

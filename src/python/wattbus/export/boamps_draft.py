@@ -13,6 +13,7 @@ from wattbus.export.boamps_fields import FIELDS, Origin
 from wattbus.export.boamps_score import INDEX, Provenance
 
 JOULES_PER_KWH = 3_600_000
+MOMENT = "%Y-%m-%d %H:%M:%S"
 SIGNIFICANT_DIGITS = 6
 WORD_LIMIT = 200
 

@@ -71,7 +71,11 @@ FIELDS: tuple[FieldSource, ...] = (
         "internal, unless the organisation says otherwise",
         "set confidentiality in organisation.toml",
     ),
-    _organisation("header.publisher.publicKey", "public_key", "the organisation's public key"),
+    _read(
+        "header.publisher.publicKey",
+        "the signing key of the home, or the organisation's public key",
+        _REPORT_BUG,
+    ),
     _read("task.taskStage", "the kind of operation", _OPERATION),
     _read("task.taskFamily", "the pipeline's task, or the kind of training", _OPERATION),
     FieldSource("task.nbRequest", Origin.MEASURED, "the requests counted in the ledger", _OPERATION),

@@ -32,6 +32,7 @@ class Situation:
     cloud: bool
     wattmeter: bool
     neural: bool = True
+    model: bool = True  # False: a generic task, in which no model was seen
     private_data: bool = False  # all data came in messages, and has no address
 
 
@@ -91,6 +92,7 @@ def score(document: object, situation: Situation, provenance: Mapping[str, Prove
     )
 
 
+OF_A_MODEL = ("task.algorithms[]", "task.measuredAccuracy", "task.estimatedAccuracy")
 TRAINING_ONLY = ("trainingType", "epochsNumber", "optimizer")
 UNKNOWABLE_REMOTE = (
     "system.",
@@ -115,6 +117,10 @@ def why_not_applicable(path: str, situation: Situation, filled: frozenset[str] =
         return "the machine behind a remote service tells nobody"
     if "Calibration" in name and situation.remote:
         return "an estimate is not calibrated"
+    if not situation.model and path.startswith(
+        ("task.algorithms[]", "task.measuredAccuracy", "task.estimatedAccuracy")
+    ):
+        return "no model ran in the task"
     if name == "nbRequest" and situation.training:
         return "a training answers no requests"
     if name in TRAINING_ONLY and not situation.training:

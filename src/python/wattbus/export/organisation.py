@@ -11,11 +11,11 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from wattbus.errors import BadSettings, Refused, unknown_name_sentence
+from wattbus.errors import BadRequest, BadSettings, Refused, unknown_name_sentence
 from wattbus.export.boamps_model import Accuracy, Confidentiality, InfraType, PowerSource, PowerSupplier
 from wattbus.home import Home, make_owner_folder, write_durably
 
@@ -62,6 +62,48 @@ class Organisation(BaseModel):
             if key not in cls.model_fields:
                 raise ValueError(unknown_name_sentence("field", key, cls.model_fields))
         return data
+
+
+#: Of each field of the organisation: what it is for.
+HINTS = {
+    "name": "who publishes the reports",
+    "division": "the part of the organisation",
+    "project": "the production's name unless given",
+    "licence": "of the reports, such as CC BY 4.0",
+    "confidentiality": "internal unless given",
+    "public_key": "to check a signed report with",
+    "data_owner": "of private data; the name unless given",
+    "estimated_accuracy": "your judgement, where none is measured",
+    "infrastructure": "where the machine stands",
+    "cloud_provider": "in a cloud that does not say so itself",
+    "cloud_instance": "the kind of machine there",
+    "country": "without it a report has no environment",
+    "country_code": "three capitals, such as FRA",
+    "location": "town or region",
+    "latitude": "degrees, such as 48.85",
+    "longitude": "degrees, such as 2.35",
+    "power_supplier": "who supplies the power",
+    "power_source": "what the power is made of",
+    "carbon_intensity_g_per_kwh": "only for a contract of your own",
+    "wattmeter_maker": "only with a wattmeter",
+}
+
+
+def choices_of(name: str) -> list[str]:
+    """Return the words that a field may hold, where it is a choice of some."""
+    for part in get_args(Organisation.model_fields[name].annotation):
+        words = [word for word in get_args(part) if isinstance(word, str)]
+        if words:
+            return words
+    return []
+
+
+def with_answer(organisation: Organisation, name: str, text: str) -> Organisation:
+    """Return the organisation with one more answer; raises BadRequest, with a sentence, for one that cannot be."""
+    try:
+        return Organisation.model_validate({**organisation.model_dump(), name: text})
+    except ValidationError as error:
+        raise BadRequest(_sentence(error)) from None
 
 
 def read_organisation(home: Home | None = None, environment: Mapping[str, str] | None = None) -> Organisation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,14 +12,17 @@ from typing import Any
 from sqlalchemy import Engine
 
 from wattbus.energy.hardware import read_machine
-from wattbus.energy.record import EnergyRecord
+from wattbus.energy.record import EnergyRecord, Scope
+from wattbus.energy.remote import machine_behind
 from wattbus.errors import Refused, UnknownName
 from wattbus.export.boamps import BoampsReport, ReportInput, build_report, write_report
 from wattbus.export.boamps_groups import Grouping, RecordGroup, group_records
-from wattbus.export.boamps_model import validate
 from wattbus.export.boamps_score import Score
+from wattbus.export.boamps_status import CORRECTS, status_of
 from wattbus.export.boamps_tracker import tracker_from
 from wattbus.export.organisation import read_organisation
+from wattbus.export.report_files import read_document
+from wattbus.export.signing import SigningKey, signing_key
 from wattbus.home import Home
 from wattbus.store.energy_queries import newest_records
 from wattbus.store.queries import energy_intervals_of, energy_records, production_name
@@ -90,6 +92,8 @@ class ReportFile:
     stage: str
     model: str
     quality: str
+    status: str
+    corrects: str  # the id of the report that it corrects
     fault: str
 
 
@@ -99,7 +103,7 @@ def write_boamps(
     """Write every report that the settled records since a time allow, and say what was left out and why."""
     grouping = group_records(energy_records(engine, since_us=since_us))
     written = Written(skipped=Counter(reason for _, reason in grouping.skipped))
-    for group, report in _built(engine, home, grouping, country, since_us):
+    for group, report in _built(engine, home, grouping, country, since_us, signing_key(home)):
         if isinstance(report, Refused):
             written.skipped[str(report)] += len(group.records)
             continue
@@ -121,7 +125,8 @@ def possible_boamps(engine: Engine, home: Home, *, country: str | None = None, s
     grouping = group_records(records)
     skipped = Counter(reason for _, reason in grouping.skipped)
     reports = []
-    for group, report in _built(engine, home, grouping, country, since_us):
+    signer = signing_key(home, make=False)
+    for group, report in _built(engine, home, grouping, country, since_us, signer):
         if isinstance(report, Refused):
             skipped[str(report)] += len(group.records)
             continue
@@ -150,31 +155,31 @@ def read_report(folder: Path, name: str) -> dict[str, Any]:
     names = [known for known in there if _FILE.fullmatch(known)]
     if name not in names:
         raise UnknownName("report", name, names, "Export the reports first.")
-    try:
-        found = json.loads(there[name].read_bytes())
-    except ValueError as error:
-        raise Refused(f"{name} is not JSON ({error}): export the reports again.") from error
-    if faults := validate(found):
-        raise Refused(f"{name} is not a valid BoAmps report: {'; '.join(faults[:5])}")
-    document: dict[str, Any] = found
-    return document
+    return read_document(there[name])
 
 
 def _report_file(file: Path, written_us: int) -> ReportFile:
     try:
         document = read_report(file.parent, file.name)
     except Refused as error:
-        return ReportFile(file.name, file.stat().st_size, written_us, "", "", "", "", str(error))
+        return ReportFile(file.name, file.stat().st_size, written_us, "", "", "", "", "", "", str(error))
     task, header = document["task"], document["header"]
     algorithm = (task.get("algorithms") or [{}])[0]
+    model = str(algorithm.get("foundationModelName") or algorithm.get("algorithmName", ""))
     return ReportFile(
         file.name, file.stat().st_size, written_us, str(header.get("reportId", "")), str(task.get("taskStage", "")),
-        str(algorithm.get("foundationModelName", "")), str(document.get("quality", "")), "",
+        model, str(document.get("quality", "")), status_of(document),
+        str(document.get(CORRECTS, {}).get("reportId", "")), "",
     )  # fmt: skip
 
 
 def _built(
-    engine: Engine, home: Home, grouping: Grouping, country: str | None, since_us: int
+    engine: Engine,
+    home: Home,
+    grouping: Grouping,
+    country: str | None,
+    since_us: int,
+    signer: SigningKey | None,
 ) -> Iterator[tuple[RecordGroup, BoampsReport | Refused]]:
     """Build the report of each group, or say why it cannot be."""
     intervals = energy_intervals_of(engine, since_us=since_us, limit=_CALIBRATION_INTERVALS)
@@ -182,7 +187,11 @@ def _built(
     name = production_name(engine)
     for group in grouping.groups:
         tracker = tracker_from(group.records, intervals, country=country)
-        source = ReportInput(group.records, group.facts, machine, tracker, organisation, production=name)
+        behind = machine_behind(group.facts.foundation_model_uri, group.facts.parameters)
+        remote = behind if group.records[0].scope is Scope.REMOTE else None
+        source = ReportInput(
+            group.records, group.facts, machine, tracker, organisation, name, remote=remote, signer=signer
+        )
         try:
             yield group, build_report(source)
         except Refused as error:

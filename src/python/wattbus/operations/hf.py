@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ from iop import BusinessOperation
 
 from wattbus.energy.attempt_window import current_window
 from wattbus.energy.record import DataFacts, TaskFacts
-from wattbus.energy.remote import RemoteEstimate, estimate_remote
+from wattbus.energy.remote import RemoteEstimate, estimate_remote, parameters_of_name
 from wattbus.errors import BadSettings, RequestFailed
 from wattbus.messages import HFRequest, HFResponse
 from wattbus.operations.metered import Metered
@@ -28,7 +27,6 @@ RETRY_SECONDS = 60.0
 ROUTER = "https://router.huggingface.co/hf-inference/models/"
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 SEND, SUSPEND = "send", "suspend"
-_BILLIONS = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d{1,2})?)\s?[bB](?![a-zA-Z])")
 _CHARACTERS_A_TOKEN = 4
 
 
@@ -150,10 +148,9 @@ def _estimate(output: Any, model: str, seconds: float) -> RemoteEstimate:
     text = _generated(output)
     if text is None:
         return estimate_remote(None)
-    billions = _BILLIONS.search(model.rpartition("/")[2].replace("-", " ").replace("_", " "))
     return estimate_remote(
         "text-generation",
-        parameters=float(billions.group(1)) * 1e9 if billions else None,
+        parameters=parameters_of_name(model),
         output_tokens=max(1, len(text) // _CHARACTERS_A_TOKEN),
         latency_seconds=seconds,
     )
@@ -161,6 +158,8 @@ def _estimate(output: Any, model: str, seconds: float) -> RemoteEstimate:
 
 def _facts(request: HFRequest, output: Any, model: str, address: str) -> TaskFacts:
     text = _generated(output)
+    parameters = parameters_of_name(model)
+    asked, answered = len(json.dumps(request.payload)), len(json.dumps(output))
     return TaskFacts(
         stage="inference",
         family="textGeneration" if text is not None else None,
@@ -168,10 +167,11 @@ def _facts(request: HFRequest, output: Any, model: str, address: str) -> TaskFac
         algorithm_type="llm" if text is not None else "neural network",
         foundation_model=model,
         foundation_model_uri=address,
+        parameters=None if parameters is None else int(parameters),
         data=(
+            DataFacts("input", "text", 1, asked, "(1)", "json", "private"),
             DataFacts(
-                usage="input", kind="text", items=1, bytes=len(json.dumps(request.payload)), format="json"
+                "output", "text" if text is not None else "object", 1, answered, "(1)", "json", "private"
             ),
-            DataFacts(usage="output", kind="text" if text is not None else "object", items=1, format="json"),
         ),
     )

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import Query
 from fastapi.responses import Response
@@ -17,7 +17,14 @@ from wattbus.access import Role
 from wattbus.energy.tiers import SCOPES
 from wattbus.errors import BadRequest, BadSettings
 from wattbus.export.boamps_fields import FIELDS
-from wattbus.export.organisation import Organisation, organisation_file, read_organisation, write_organisation
+from wattbus.export.organisation import (
+    HINTS,
+    Organisation,
+    choices_of,
+    organisation_file,
+    read_organisation,
+    write_organisation,
+)
 from wattbus.export.stored import (
     PossibleReport,
     ReportFile,
@@ -32,29 +39,6 @@ from wattbus.web.roles import needs
 from wattbus.web.twin import Twins
 
 _PATH = "/energy/boamps"
-#: Of each field of the form: what it is for.
-HINTS = {
-    "name": "who publishes the reports",
-    "division": "the part of the organisation",
-    "project": "the production's name unless given",
-    "licence": "of the reports, such as CC BY 4.0",
-    "confidentiality": "internal unless given",
-    "public_key": "to check a signed report with",
-    "data_owner": "of private data; the name unless given",
-    "estimated_accuracy": "your judgement, where none is measured",
-    "infrastructure": "where the machine stands",
-    "cloud_provider": "in a cloud that does not say so itself",
-    "cloud_instance": "the kind of machine there",
-    "country": "without it a report has no environment",
-    "country_code": "three capitals, such as FRA",
-    "location": "town or region",
-    "latitude": "degrees, such as 48.85",
-    "longitude": "degrees, such as 2.35",
-    "power_supplier": "who supplies the power",
-    "power_source": "what the power is made of",
-    "carbon_intensity_g_per_kwh": "only for a contract of your own",
-    "wattmeter_maker": "only with a wattmeter",
-}
 
 
 @dataclass(frozen=True)
@@ -219,19 +203,10 @@ def _form(organisation: Organisation) -> list[FormField]:
             name.replace("_", " ").capitalize(),
             "" if values[name] is None else str(values[name]),
             HINTS[name],
-            _choices(field.annotation),
+            choices_of(name),
         )
         for name, field in Organisation.model_fields.items()
     ]
-
-
-def _choices(annotation: Any) -> list[str]:
-    """Return the words that a field may hold, where it is a choice of some."""
-    for part in get_args(annotation):
-        words_of = [word for word in get_args(part) if isinstance(word, str)]
-        if words_of:
-            return words_of
-    return []
 
 
 def _exported(made: Written) -> Exported:
