@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wattbus import __version__, cli_access, cli_check, cli_data, cli_life, cli_messages, words
+from wattbus import __version__, cli_access, cli_check, cli_data, cli_energy, cli_life, cli_messages, words
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, NotRunning, UnknownName, WattbusError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 app.add_typer(cli_data.models, name="models")
 app.add_typer(cli_data.tables, name="tables")
 app.add_typer(cli_data.export, name="export")
-app.command("energy")(cli_data.energy)
+app.add_typer(cli_energy.energy, name="energy")
 app.add_typer(cli_messages.messages, name="messages")
 app.command("purge")(cli_messages.purge)
 app.command("check")(cli_check.check)

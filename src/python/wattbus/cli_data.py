@@ -1,4 +1,4 @@
-"""The parts of the command that look after data: models, tables, energy, exports."""
+"""The parts of the command that look after data: models, tables, exports."""
 
 from __future__ import annotations
 
@@ -158,40 +158,6 @@ def tables_load(
         if rows
         else f"{table} is there already and was kept; --replace loads it anew."
     )
-
-
-def energy(as_json: JsonOption = False) -> None:
-    """Show the energy by item, model and tier, and the machine's by bucket."""
-    from wattbus.store.queries import energy_buckets, energy_groups
-
-    engine = reading()
-    groups, buckets = energy_groups(engine), energy_buckets(engine)
-    if as_json:
-        say_json({"items": groups, "buckets": buckets})
-        return
-    say_table(
-        ["item", "model", "scope", "#attempts", "#unknown", "#energy", "#bounds", "#CPU time", "#duration"],
-        (
-            (
-                group.item,
-                group.model or "",
-                group.scope,
-                group.attempts,
-                group.unknown,
-                words.joules(group.joules, group.tier),
-                words.joule_range(group.low_joules, group.high_joules),
-                words.seconds(group.cpu_seconds),
-                words.seconds(group.duration_seconds),
-            )
-            for group in groups
-        ),
-        empty="No attempt has been metered yet.",
-    )
-    for bucket in buckets:
-        say(f"The machine, {words.seconds(bucket.seconds)}, {bucket.method}:")
-        for name in ("operations", "idle", "others", "overhead"):
-            say(f"  {name:<11} {words.joules(getattr(bucket, name + '_joules'), bucket.tier)}")
-        say(f"  {'total':<11} {words.joules(bucket.total_joules, bucket.tier)}")
 
 
 @export.command("boamps")

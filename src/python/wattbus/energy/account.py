@@ -19,8 +19,9 @@ JOULES_PER_KWH = 3_600_000.0
 MEASURED_ERROR = 0.10
 ATTRIBUTED_ERROR = 0.25
 LOWEST_FRACTION_OF_TDP = 0.1
-# "Alone": it used nearly all CPU time that anyone used. "10 counter periods": here a period is one reading
-# of the ledger, not of the chip, because what lies between two readings is divided by CPU time.
+# "Alone": it used nearly all CPU time that anyone used, in the readings that hold nearly all of its energy: the first
+# and the last one hold what came before and after it. "10 counter periods": here a period is one reading of the ledger,
+# not of the chip, because what lies between two readings is divided by CPU time.
 ALONE_SHARE = 0.95
 MEASURED_READINGS = 10
 # An operation of more than a second that used nothing is a broken meter, not a miracle.
@@ -38,7 +39,6 @@ class Account:
     """Sums the parts of one attempt over its intervals. Touched by the ledger's thread only."""
 
     __slots__ = (
-        "alone",
         "child_seconds",
         "counter_joules",
         "cpu_joules",
@@ -55,6 +55,7 @@ class Account:
         "readings",
         "seen_child_seconds",
         "seen_own_ns",
+        "shared_joules",
         "used_seconds",
     )
 
@@ -68,8 +69,8 @@ class Account:
         self.counter_joules = 0.0
         self.formula_low: float | None = 0.0
         self.formula_high: float | None = 0.0
-        self.readings = 0
-        self.alone = True
+        self.readings = 0  # alone
+        self.shared_joules = 0.0  # of readings in which others worked as well
         # of the interval that is being closed
         self.own_seconds = 0.0
         self.child_seconds = 0.0
@@ -96,21 +97,25 @@ class Account:
     def add(self, split: Split, facts: PowerFacts, cores: float, *, alone: bool) -> None:
         """Add the part of the interval that the attempt used."""
         used = self.used_seconds
-        self.readings += 1
-        if not (alone and used >= ALONE_SHARE * split.busy_seconds):
-            self.alone = False
+        whole = 0.0
         if split.cpu_watts is not None:
-            joules = split.cpu_watts * used
+            whole = joules = split.cpu_watts * used
             self.cpu_joules = (self.cpu_joules or 0.0) + joules
             self._bound(facts.cpu, joules, used / cores)
         if split.ram_watts is not None:
             joules = split.ram_watts * used
             self.ram_joules = (self.ram_joules or 0.0) + joules
+            whole += joules
             self._bound(facts.ram, joules, 0.0)
         if self.on_gpu and split.gpu_watts is not None:
             joules = split.gpu_watts * self.overlap_seconds
             self.gpu_joules = (self.gpu_joules or 0.0) + joules
+            whole += joules
             self._bound(facts.gpu, joules, self.overlap_seconds)
+        if alone and used >= ALONE_SHARE * split.busy_seconds:
+            self.readings += 1
+        else:
+            self.shared_joules += whole
 
     def miss(self, gap: Gap) -> None:
         """Note that the interval has no reading, or none of the GPU."""
@@ -139,7 +144,7 @@ class Account:
         if energy <= 0 and duration > ZERO_IS_BROKEN_SECONDS:
             nothing = Gap(f"the power feed gave 0 J for an operation of {duration:.1f} s", failed=True)
             return _without_energy(provisional, cpu_seconds, nothing)
-        tier = self._tier(facts, threads_known)
+        tier = self._tier(facts, energy, threads_known)
         fields = provisional.__dict__.copy()  # the hot half of make_record, without its call
         fields["cpu_seconds"] = cpu_seconds
         fields["energy_joules"] = energy
@@ -172,7 +177,7 @@ class Account:
         self.formula_low += LOWEST_FRACTION_OF_TDP * source.max_watts * share_seconds
         self.formula_high += source.max_watts * share_seconds
 
-    def _tier(self, facts: PowerFacts, threads_known: bool) -> Tier:
+    def _tier(self, facts: PowerFacts, energy: float, threads_known: bool) -> Tier:
         worst, rank = _MEASURED_TIER, 0
         for source, joules in (
             (facts.cpu, self.cpu_joules),
@@ -182,8 +187,8 @@ class Account:
             if source is not None and joules is not None and _RANK[source.tier] > rank:
                 worst, rank = source.tier, _RANK[source.tier]
         if rank == 0:
-            measured = self.alone and self.readings >= MEASURED_READINGS and threads_known
-            return worst if measured else _ATTRIBUTED_TIER
+            alone = self.shared_joules <= (1 - ALONE_SHARE) * energy and self.readings >= MEASURED_READINGS
+            return worst if alone and threads_known else _ATTRIBUTED_TIER
         # Without thread clocks a modelled figure is a division by time of a guess.
         return worst if threads_known or worst is not _MODELLED_TIER else _GENERIC_TIER
 

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wattbus.errors import BadSettings, UnknownName
+
+if TYPE_CHECKING:
+    from wattbus.config import Config
 
 # The dirtiest grids lie near 1,000 g/kWh; ten times that is a wrong unit.
 HIGHEST_G_PER_KWH = 10_000.0
@@ -72,6 +75,16 @@ def carbon_intensity(
     if not entry.get("carbon_intensity"):
         raise BadSettings(f"codecarbon has no carbon intensity for {code}: set the figure in g/kWh instead.")
     return CarbonIntensity(float(entry["carbon_intensity"]), code, int(entry["year"]), _source())
+
+
+def configured_intensity(config: Config) -> CarbonIntensity | None:
+    """Return the intensity that the configuration states, or None."""
+    return carbon_intensity(
+        g_per_kwh=config.carbon_g_per_kwh,
+        country=config.country,
+        year=config.carbon_year,
+        source=config.carbon_source,
+    )
 
 
 @lru_cache(maxsize=1)

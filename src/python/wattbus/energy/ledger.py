@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from wattbus.energy.account import Account
 from wattbus.energy.batch_window import BatchWindow
-from wattbus.energy.calibration import Calibration
+from wattbus.energy.calibration import Calibration, IdlePower
 from wattbus.energy.carbon import CarbonIntensity
 from wattbus.energy.cputime import CpuTimes, cpu_times
 from wattbus.energy.feed import PowerFacts, PowerFeed, PowerReading, component_fault
@@ -91,6 +91,12 @@ class Ledger:
     def facts(self) -> PowerFacts | None:
         """What the feed found; None until it has started."""
         return self._power.facts
+
+    @property
+    def idle(self) -> IdlePower | None:
+        """What the machine is taken to spend at rest; None until something is known of it."""
+        facts = self._power.facts
+        return None if facts is None else self._calibration.idle_power(facts)
 
     def start(self) -> None:
         """Start metering; returns at once, the feed starts in the background."""
@@ -264,8 +270,8 @@ class Ledger:
         """Divide a reading among the accounts and return its buckets."""
         facts = self._power.facts
         assert facts is not None
-        gpu_fault = component_fault("GPU", facts.gpu, reading.gpu_joules, reading.duration_seconds)
-        if gpu_fault:
+        gpu_gap = _gpu_gap(facts, reading)
+        if gpu_gap is not None:
             reading = replace(reading, gpu_joules=None)
         spans = self._skipped if reading.duration_seconds > SPANS_A_GAP * span else (0.0, 0.0, 0.0)
         self._skipped = (0.0, 0.0, 0.0)
@@ -281,8 +287,8 @@ class Ledger:
         cores = split.capacity_seconds / reading.duration_seconds or 1.0
         for account in accounts:
             account.add(split, facts, cores, alone=alone)
-            if gpu_fault and account.on_gpu:
-                account.miss(Gap(gpu_fault, failed=True))
+            if gpu_gap is not None and account.on_gpu:
+                account.miss(gpu_gap)
         self.last_interval = interval_record(reading, facts, split, int(self.wall() * 1e6))
         self._recent.append(self.last_interval)
         return self.last_interval
@@ -315,6 +321,16 @@ class Ledger:
                 "settled energy records could not be stored; they come again with the next interval"
             )
             self._undelivered, self._quiet = records, quiet
+
+
+def _gpu_gap(facts: PowerFacts, reading: PowerReading) -> Gap | None:
+    """Say why the GPU's figure is none: wrong, or a counter that may not have moved in so short a time."""
+    fault = component_fault("GPU", facts.gpu, reading.gpu_joules, reading.duration_seconds)
+    if fault:
+        return Gap(fault, failed=True)
+    if reading.gpu_joules == 0:
+        return Gap(f"the GPU's counter has not moved in {reading.duration_seconds:.2f} s", failed=False)
+    return None
 
 
 _NOT_READY = Gap("no power reading yet: the power feed is still starting", failed=False)

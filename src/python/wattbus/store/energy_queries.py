@@ -75,9 +75,10 @@ class EnergySum:
 
 @dataclass(frozen=True)
 class BucketSum:
-    """What the machine used in one hour, by bucket; the buckets sum to the total."""
+    """What one machine used in one hour, by bucket; the buckets sum to the total."""
 
     start_us: int
+    host: str
     tier: str
     method: str
     seconds: float
@@ -116,7 +117,7 @@ def energy_sums(engine: Engine, since_us: int, until_us: int, *, item: str | Non
 
 
 def bucket_sums(engine: Engine, since_us: int, until_us: int) -> list[BucketSum]:
-    """Return the buckets of a span by hour, tier and method; a reading counts to the hour that it began in."""
+    """Return the buckets of a span by hour, machine, tier and method; a reading counts to the hour it began in."""
     with engine.connect() as connection:
         closed_us = _closed_until(connection, energy_bucket_hours)
         kept = select(*_columns_of(energy_bucket_hours, BucketSum)).where(
@@ -138,11 +139,11 @@ def added(sums: Iterable[EnergySum], key: Callable[[EnergySum], Any]) -> list[En
 
 
 def added_buckets(sums: Iterable[BucketSum], step_us: int) -> list[BucketSum]:
-    """Add up the buckets of the same stretch of time, tier and method."""
+    """Add up the buckets of the same stretch of time, machine, tier and method."""
     groups: dict[Any, BucketSum] = {}
     for one in sums:
         start_us = one.start_us // step_us * step_us
-        name = (start_us, one.tier, one.method)
+        name = (start_us, one.host, one.tier, one.method)
         before = groups.get(name)
         groups[name] = replace(
             one,
@@ -287,9 +288,9 @@ def _of_readings(since_us: int, until_us: int) -> Select[Any]:
     hour = _hour_of(one.started_at_us)
     sums = [func.sum(one["duration_seconds" if name == "seconds" else name]) for name in _BUCKETS]
     return (
-        select(hour.label("hour_us"), one.tier, one.method, *sums)
+        select(hour.label("hour_us"), one.host, one.tier, one.method, *sums)
         .where(one.started_at_us >= since_us, one.started_at_us < until_us)
-        .group_by(hour, one.tier, one.method)
+        .group_by(hour, one.host, one.tier, one.method)
     )
 
 

@@ -26,6 +26,7 @@ from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Ti
 from wattbus.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 from wattbus.home import Home, write_durably
 from wattbus.store.database import HomeLock, close_store, open_store, transaction
+from wattbus.store.machines import booking
 from wattbus.store.moves import resumed_us
 from wattbus.store.rows import Claimed, Event, Header, ProcessRow, energy_row
 from wattbus.store.slots import Slot
@@ -67,6 +68,7 @@ class Store:
         self._poison_after = poison_after
         self._steady_base_us = clock.now_us() - int(clock.monotonic() * 1e6)
         self.instance = uuid.uuid4().hex[:12]
+        self._host = socket.gethostname()
         self._lock: HomeLock | None = HomeLock(home)
         try:
             home.tidy()
@@ -92,7 +94,7 @@ class Store:
         """Register this process and take back what a dead one left behind."""
         now = self.now_us()
         row = {
-            "id": self.instance, "production": production, "pid": os.getpid(), "host": socket.gethostname(),
+            "id": self.instance, "production": production, "pid": os.getpid(), "host": self._host,
             "status": "Running", "started_us": now, "heartbeat_us": now, "stopped_us": None,
         }  # fmt: skip
         with transaction(self.engine) as connection:
@@ -345,13 +347,23 @@ class Store:
         self._writer.submit_later(Notes(settled=rows, run=steps))
 
     def _interval_step(self, interval: IntervalRecord) -> Callable[[Any], None]:
-        values = (
-            self.instance, interval.started_at_us, interval.duration_seconds, interval.total_joules,
-            interval.operations_joules, interval.idle_joules, interval.others_joules, interval.overhead_joules,
-            str(interval.tier), interval.method,
-        )  # fmt: skip
+        def values(of: IntervalRecord, host: str) -> tuple[Any, ...]:
+            return (
+                self.instance, of.started_at_us, of.duration_seconds, of.total_joules, of.operations_joules,
+                of.idle_joules, of.others_joules, of.overhead_joules, str(of.tier), of.method, host,
+            )  # fmt: skip
+
         statement = self._transactions.statements.insert_interval
-        return lambda cursor: statement.run_many(cursor, [values])
+        if not self.shared:
+            return lambda cursor: statement.run_many(cursor, [values(interval, self._host)])
+
+        dialect = self.engine.dialect
+
+        def book(cursor: Any) -> None:
+            if (booked := booking(cursor, dialect, self.instance, self._host, interval)) is not None:
+                statement.run_many(cursor, [values(*booked)])
+
+        return book
 
     def flush(self) -> None:
         """Block until everything handed over so far is durable."""
