@@ -125,8 +125,8 @@ def test_the_ledger_calibrates_at_its_start_and_again_when_it_is_quiet() -> None
         def process(self) -> float:
             return 0.0
 
-        def pool(self, workers: object) -> float:
-            return 0.0
+        def pool(self, workers: object) -> dict[int, float]:
+            return {}
 
         def child(self, pid: int) -> float | None:
             return None

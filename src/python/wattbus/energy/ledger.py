@@ -81,7 +81,8 @@ class Ledger:
         self._thread = threading.Thread(target=self._run, name="wattbus-ledger", daemon=True)
         self._since = 0.0
         self._machine = (0.0, 0.0)
-        self._process = self._pool = 0.0
+        self._process = 0.0
+        self._pool: dict[int, float] = {}
         self._skipped = (0.0, 0.0, 0.0)  # capacity, busy, overhead seconds of intervals without a reading
         self._calibration = Calibration()
         self._undelivered: list[EnergyRecord] = []
@@ -218,7 +219,8 @@ class Ledger:
         # whether it ended is asked first: an attempt that ends meanwhile is settled by the next tick, in full
         ended = [window.closed is not None for window in self._live]
         accounts = [self._account(window, since) for window in self._live]
-        overhead = self._share_process(accounts, span, self._process - process, self._pool - pool)
+        pools = {maker: spent - pool.get(maker, 0.0) for maker, spent in self._pool.items()}
+        overhead = self._share_process(accounts, span, self._process - process, pools)
         interval = None
         if isinstance(answer, PowerReading):
             interval = self._divide(answer, accounts, span, Load(capacity, busy, overhead, 0.0))
@@ -246,8 +248,14 @@ class Ledger:
         account.on_gpu = window.uses_gpu
         return account
 
-    def _share_process(self, accounts: list[Account], span: float, process: float, pool: float) -> float:
-        """Give each attempt its CPU seconds, pool threads included; return what is left to the bus."""
+    def _share_process(
+        self, accounts: list[Account], span: float, process: float, pools: dict[int, float]
+    ) -> float:
+        """Give each attempt its CPU seconds, pool threads included; return what is left to the bus.
+
+        A pool thread works for the worker that made it, as far as that is known and the worker works; else for
+        all, in proportion to their own time.
+        """
         if not self.cpu.knows_threads:
             overlap = sum(account.overlap_seconds for account in accounts)
             whole = max(overlap, span)
@@ -255,14 +263,19 @@ class Ledger:
                 account.used_seconds = process * account.overlap_seconds / whole + account.child_seconds
                 account.cpu_seconds += account.used_seconds
             return process * max(0.0, 1.0 - overlap / whole)
-        own = sum(account.own_seconds for account in accounts)
-        if own <= 0:
-            pool = 0.0  # nobody to work for
-        factor = 1.0 + pool / own if own > 0 else 1.0
-        for account in accounts:
+        own: dict[int, float] = {}
+        for window, account in zip(self._live, accounts, strict=True):
+            own[window.thread_id] = own.get(window.thread_id, 0.0) + account.own_seconds
+        whole = sum(own.values())
+        pool = sum(pools.values()) if whole > 0 else 0.0  # else there is nobody to work for
+        made = {maker: spent for maker, spent in pools.items() if own.get(maker, 0.0) > 0}
+        shared = (pool - sum(made.values())) / whole if whole > 0 else 0.0
+        for window, account in zip(self._live, accounts, strict=True):
+            maker = window.thread_id
+            factor = 1.0 + shared + (made[maker] / own[maker] if maker in made else 0.0)
             account.used_seconds = used = account.own_seconds * factor + account.child_seconds
             account.cpu_seconds += used
-        return max(0.0, process - own - pool)
+        return max(0.0, process - whole - pool)
 
     def _divide(
         self, reading: PowerReading, accounts: list[Account], span: float, load: Load

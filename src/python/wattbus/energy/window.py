@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from wattbus.energy.cputime import NANO, thread_clock
+from wattbus.energy.cputime import NANO, name_worker, thread_clock
 from wattbus.energy.record import EnergyRecord, EnergyStatus, Scope, TaskFacts, Tier, make_record
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class _Here(threading.local):
 
     def __init__(self) -> None:
         self.native_id = threading.get_native_id()
+        name_worker(self.native_id)
         self.current: NullWindow = _NULL
 
 
