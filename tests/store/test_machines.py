@@ -16,7 +16,7 @@ from wattbus.store.energy_queries import added_buckets, bucket_sums, close_hours
 from wattbus.store.power import power_curve
 from wattbus.store.queries import EnergyBuckets, energy_buckets
 from wattbus.store.store import Store
-from wattbus.store.tables import attempts, energy_intervals, instances
+from wattbus.store.tables import attempts, energy, energy_intervals, instances
 
 BEGAN_US = 1_700_000_000_000_000
 SECOND_US = 1_000_000
@@ -153,6 +153,36 @@ def test_a_restart_after_a_kill_counts_from_its_first_reading(begin: Begin) -> N
     booked(again, reading(2, operations=2.0, others=4.0))
 
     assert the_machine(again).seconds == 2.0
+
+
+def test_what_a_killed_process_had_not_read_is_not_measured_and_the_rest_is_left_alone(begin: Begin) -> None:
+    killed, alive = begin(), begin()
+    row = {
+        "attempt": 1, "scope": "local", "item": "Op", "started_at_us": BEGAN_US, "tier": "none", "status": "pending",
+        "partial": False,
+    }  # fmt: skip
+    begun = {
+        "number": 1, "item": "Op", "job": "j", "started_us": BEGAN_US, "lease_until_us": BEGAN_US,
+        "outcome": "completed",
+    }  # fmt: skip
+    with alive.engine.begin() as connection:
+        for message_id, store in ((1, killed), (2, alive)):
+            connection.execute(insert(energy).values(message_id=message_id, **row))
+            connection.execute(
+                insert(attempts).values(message_id=message_id, instance=store.instance, **begun)
+            )
+        connection.execute(
+            update(instances).where(instances.c.id == killed.instance).values(status="Troubled")
+        )
+
+    begin()
+
+    with alive.engine.connect() as connection:
+        query = select(energy.c.status, energy.c.energy_joules, energy.c.reason).order_by(energy.c.message_id)
+        first, second = connection.execute(query).all()
+    assert (first.status, first.energy_joules) == ("not_measured", None)
+    assert "the process ended before" in first.reason
+    assert (second.status, second.reason) == ("pending", None)
 
 
 def test_what_is_measured_in_another_way_is_not_taken_out_of_the_others(begin: Begin) -> None:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, insert, or_, select, update
 
 from wattbus import killpoints
 from wattbus.clock import SYSTEM, Clock
@@ -54,6 +54,7 @@ STREAM = "::stream:"
 #: The detail of a running attempt that is known to be in a worker's hands.
 BEGUN = "begun"
 _NAP_SECONDS = 1.0
+_SILENT_LEASES = 6  # a process whose heart has not beaten for so long reads no meter any more
 _LOOK_SECONDS = 0.1  # where other processes may fill a queue
 
 
@@ -407,16 +408,36 @@ class Store:
             rows = connection.execute(lost.order_by(attempts.c.message_id)).all()
             for row in rows:
                 self._take_back(connection, row)
-            if not self.shared:
-                connection.execute(
-                    update(energy)
-                    .where(energy.c.status == EnergyStatus.PENDING.value)
-                    .values(
-                        status=EnergyStatus.NOT_MEASURED.value,
-                        reason="the process ended before the interval that holds this attempt was read",
-                    )
+            connection.execute(
+                update(energy)
+                .where(*self._never_read())
+                .values(
+                    status=EnergyStatus.NOT_MEASURED.value,
+                    reason="the process ended before the interval that holds this attempt was read",
                 )
+            )
         return len(rows)
+
+    def _never_read(self) -> list[ColumnElement[bool]]:
+        """Return which energy records wait for a reading that nobody will make: those of processes that are gone."""
+        pending = energy.c.status == EnergyStatus.PENDING.value
+        if not self.shared:
+            return [pending]
+        silent_us = self.now_us() - int(_SILENT_LEASES * LEASE_SECONDS * 1e6)
+        gone = select(instances.c.id).where(
+            instances.c.id != self.instance,
+            or_(instances.c.status != "Running", instances.c.heartbeat_us < silent_us),
+        )
+        of_them = (
+            select(attempts.c.message_id)
+            .where(
+                attempts.c.message_id == energy.c.message_id,
+                attempts.c.number == energy.c.attempt,
+                attempts.c.instance.in_(gone),
+            )
+            .exists()
+        )
+        return [pending, of_them]
 
     def _take_back(self, connection: Connection, row: Any) -> None:
         blamed = row.number == 1 or row.detail == BEGUN
