@@ -21,7 +21,7 @@ from wattbus.energy.account import Account
 from wattbus.energy.batch_window import BatchWindow
 from wattbus.energy.calibration import Calibration, IdlePower
 from wattbus.energy.carbon import CarbonIntensity
-from wattbus.energy.cputime import CpuTimes, cpu_times
+from wattbus.energy.cputime import NOBODY, CpuTimes, cpu_times
 from wattbus.energy.feed import PowerFacts, PowerFeed, PowerReading, component_fault
 from wattbus.energy.feed_thread import FeedThread, Gap
 from wattbus.energy.interval import interval_record, joined
@@ -239,13 +239,14 @@ class Ledger:
         """Bring the account of one window up to date with its CPU time."""
         account = window.account
         assert account is not None
-        closed = window.closed
-        until = self._since if closed is None or closed > self._since else closed
+        closed, now = window.closed, self._since
+        until = now if closed is None or closed > now else closed
         begun = window.opened if window.opened > since else since
         if closed is None:
             window.sample_children()
         account.take(window.own_ns(), window.child_seconds(), until - begun if until > begun else 0.0)
-        account.on_gpu = window.uses_gpu
+        if window.uses_gpu:
+            account.on_gpu = True
         return account
 
     def _share_process(
@@ -263,18 +264,28 @@ class Ledger:
                 account.used_seconds = process * account.overlap_seconds / whole + account.child_seconds
                 account.cpu_seconds += account.used_seconds
             return process * max(0.0, 1.0 - overlap / whole)
+        whole = sum([account.own_seconds for account in accounts])
+        if whole <= 0:
+            for account in accounts:
+                account.used_seconds = account.child_seconds
+                account.cpu_seconds += account.child_seconds
+            return max(0.0, process)  # pool threads had nobody to work for
         own: dict[int, float] = {}
-        for window, account in zip(self._live, accounts, strict=True):
-            own[window.thread_id] = own.get(window.thread_id, 0.0) + account.own_seconds
-        whole = sum(own.values())
-        pool = sum(pools.values()) if whole > 0 else 0.0  # else there is nobody to work for
+        if any(spent > 0 for maker, spent in pools.items() if maker != NOBODY):
+            for window, account in zip(self._live, accounts, strict=True):
+                own[window.thread_id] = own.get(window.thread_id, 0.0) + account.own_seconds
+        pool = sum(pools.values())
         made = {maker: spent for maker, spent in pools.items() if own.get(maker, 0.0) > 0}
-        shared = (pool - sum(made.values())) / whole if whole > 0 else 0.0
-        for window, account in zip(self._live, accounts, strict=True):
-            maker = window.thread_id
-            factor = 1.0 + shared + (made[maker] / own[maker] if maker in made else 0.0)
+        factor = 1.0 + (pool - sum(made.values())) / whole
+        for account in accounts:
             account.used_seconds = used = account.own_seconds * factor + account.child_seconds
             account.cpu_seconds += used
+        if made:
+            for window, account in zip(self._live, accounts, strict=True):
+                if window.thread_id in made:
+                    more = account.own_seconds * made[window.thread_id] / own[window.thread_id]
+                    account.used_seconds += more
+                    account.cpu_seconds += more
         return max(0.0, process - whole - pool)
 
     def _divide(
