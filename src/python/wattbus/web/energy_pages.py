@@ -168,7 +168,7 @@ def add(twins: Twins, desk: Desk) -> None:
         until_us = _us_of(last) + DAY_US
         since_us = until_us - days * DAY_US
         with desk.reading() as engine:
-            found = [] if engine is None else energy_sums(engine, since_us, until_us)
+            found = [] if engine is None else energy_sums(engine, since_us, until_us, step_us=DAY_US)
             readings = [] if engine is None else bucket_sums(engine, since_us, until_us)
         chosen = [one for one in found if not item or one.item == item]
         by_item = rows_of(chosen, lambda one: (one.item, one.operation_kind), lambda one: (one.item, ""))
