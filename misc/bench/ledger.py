@@ -1,6 +1,6 @@
 """What the ledger costs: an operation in microseconds and at rest in percent of a core, beside codecarbon's own.
 
-    python misc/bench/ledger.py              # about 4 minutes
+    python misc/bench/ledger.py              # about 3 minutes
     python misc/bench/ledger.py --quick      # about 30 seconds, not for quoting
 
 Prints one markdown table. Every figure is a median over the runs named beside it; the peer runs in the same program,
@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     quick = options.quick
     where = machine(Path(tempfile.gettempdir()))
-    runs, seconds = (3, 3.0) if quick else (7, 20.0)
+    runs, seconds = (3, 3.0) if quick else (7, 10.0)
     operations = OPERATIONS // (20 if quick else 1)
 
     settled = [0]

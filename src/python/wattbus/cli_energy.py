@@ -72,7 +72,7 @@ def sums(context: typer.Context, as_json: JsonOption = False) -> None:
             say(f"  beside it: {_in_words(figure)}")
     for part in carbon:
         say(
-            f"Carbon: {part.grams:.2g} g CO2e for {words.counted(part.attempts, 'attempt')} on this side, "
+            f"Carbon: {part.grams:.2g} g CO2e for {words.counted(part.attempts, 'attempt')} on our side, "
             f"{part.g_per_kwh:g} g/kWh ({part.source})"
         )
     if buckets and not carbon:

@@ -181,15 +181,19 @@ class Window(NullWindow):
         if self.provisional is not None:
             return self._rows(self.provisional)
         here = _HERE
-        now = time.thread_time_ns() if here.native_id == self.thread_id else self._clock_ns()
-        mark = self._mark_ns
-        if mark is not None:  # the lines of _pause and leave, without their calls
-            self._mark_ns = None
-            if now > mark:
-                self._own_ns += now - mark
-        if here.current is self and self._outer is _NULL:
+        if (
+            here.current is self and self._outer is _NULL
+        ):  # in its own thread: _pause and leave without their calls
+            now = time.thread_time_ns()
+            mark = self._mark_ns
+            if mark is not None:
+                self._mark_ns = None
+                if now > mark:
+                    self._own_ns += now - mark
             here.current = _NULL
         else:
+            now = time.thread_time_ns() if here.native_id == self.thread_id else self._clock_ns()
+            self._pause(now)
             leave(self, now)
         if self._children is not None:
             self.sample_children()
