@@ -51,6 +51,8 @@ def commands(command: click.Command, path: str = "wattbus") -> Iterator[str]:
     if not members:
         yield path
         return
+    if getattr(command, "invoke_without_command", False):
+        yield path
     for name, member in members.items():
         if not member.hidden:
             yield from commands(member, f"{path} {name}")

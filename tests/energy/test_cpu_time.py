@@ -5,11 +5,19 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from energy_samples import burn, in_thread
-from wattbus.energy.cputime import LinuxCpuTimes, PlainCpuTimes, cpu_times, thread_clock
+from wattbus.energy.cputime import (
+    NOBODY,
+    LinuxCpuTimes,
+    PlainCpuTimes,
+    cpu_times,
+    name_worker,
+    thread_clock,
+)
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and thread clocks are Linux'")
 
@@ -45,26 +53,61 @@ def test_a_thread_of_the_bus_and_a_worker_are_no_pool() -> None:
     times.pool(())
     found: dict[str, float] = {}
 
+    def pools(*workers: int) -> float:
+        return sum(times.pool(workers).values())
+
     def bus() -> None:
         burn(0.03)
-        found["bus"] = times.pool(())
+        found["bus"] = pools()
 
     def worker() -> None:
         burn(0.03)
-        found["worker"] = times.pool((threading.get_native_id(),))
+        found["worker"] = pools(threading.get_native_id())
 
     def pool() -> None:
         burn(0.03)
-        found["pool"] = times.pool(())
+        found["pool"] = pools()
 
     in_thread(bus, "wattbus-writer")
     in_thread(worker, "Thread-9")
-    before = times.pool(())
+    before = pools()
     in_thread(pool, "Thread-10")
 
     # a thread that is ending still shows its last microseconds
     assert max(found["bus"], found["worker"], before) < 0.01
     assert found["pool"] - before >= 0.03
+
+
+@linux
+def test_the_threads_of_a_pool_belong_to_the_worker_that_made_them() -> None:
+    times = LinuxCpuTimes()
+    times.pool(())
+    found: dict[int, float] = {}
+    workers: list[int] = []
+
+    def pool() -> None:
+        burn(0.03)
+        found.update(times.pool(workers))
+
+    def worker() -> None:
+        workers.append(threading.get_native_id())
+        name_worker(workers[0])
+        in_thread(pool, "OpenMP")
+
+    in_thread(worker, "Thread-11")
+    in_thread(pool, "nobody's")
+
+    assert found[workers[0]] >= 0.03
+    assert found[NOBODY] >= 0.03
+
+
+@linux
+def test_the_process_keeps_its_name() -> None:
+    before = Path("/proc/self/comm").read_text()
+
+    name_worker(os.getpid())
+
+    assert Path("/proc/self/comm").read_text() == before
 
 
 @pytest.mark.parametrize("times", [cpu_times(), PlainCpuTimes()], ids=["best", "plain"])

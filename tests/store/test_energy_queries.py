@@ -92,6 +92,31 @@ def test_kept_hours_and_records_add_up_to_the_same(store: Store) -> None:
     assert [one.bounded for one in before if one.model is None] == [0]
 
 
+def test_the_sums_of_days_are_those_of_their_hours_kept_or_not(store: Store) -> None:
+    put(
+        store,
+        record(1, 60.2),
+        record(2, 58.1, energy_joules=None, low_joules=None, high_joules=None, tier=Tier.NONE),
+        record(3, 57.0),
+        record(4, 30.0, facts=None, carbon_grams=0.5),
+        record(5, 0.1, cpu_seconds=None),
+    )
+
+    def days() -> list[Any]:
+        found = energy_sums(store.engine, 0, FOREVER_US, step_us=DAY_US)
+        return sorted(added(found, lambda one: (one.start_us, one.item)), key=repr)
+
+    of_hours = added(everything(store), lambda one: (one.start_us // DAY_US, one.item))
+    expected = sorted((replace(one, start_us=one.start_us // DAY_US * DAY_US) for one in of_hours), key=repr)
+    before = days()
+    while close_hours(store):
+        pass
+
+    assert before == days() == expected
+    assert all(type(one.attempts) is int and type(one.bounded) is int for one in days())
+    assert sum(one.attempts for one in before) == 5
+
+
 def test_an_hour_with_an_attempt_that_runs_or_is_not_settled_is_not_over(store: Store) -> None:
     put(store, record(1, 9), record(2, 8, status=EnergyStatus.PENDING, energy_joules=None), record(3, 7))
 

@@ -161,6 +161,56 @@ def test_hostile_names_are_only_text(ask: OpenDoor) -> None:
         assert evil not in page(ask, path)
 
 
+def test_stated_factors_stand_beside_the_energy_with_their_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATTBUS_PUE", "1.5")
+    monkeypatch.setenv("WATTBUS_PUE_SOURCE", "operator <b>2025</b>")
+    monkeypatch.setenv("WATTBUS_EMBODIED_G", "1000000")
+    monkeypatch.setenv("WATTBUS_EMBODIED_HOURS", "10000")
+    production = Production("Factors.Test")
+    production.operation("Echo", Echo)
+    reading = {
+        "instance": "x", "started_at_us": NOW_US, "duration_seconds": 36.0, "total_joules": 7200.0,
+        "operations_joules": 3600.0, "idle_joules": 3600.0, "others_joules": 0.0, "overhead_joules": 0.0,
+        "tier": "modelled", "method": "m", "host": "a-machine",
+    }  # fmt: skip
+    with open_door(tmp_path / "home", production, password=TOKEN, token=TOKEN) as door:
+        with door.director.current().store.engine.begin() as connection:
+            connection.execute(insert(energy_intervals), [reading])
+        (bucket,) = door("GET", "/api/v1/energy?days=1").said["buckets"]
+        text = page(door, "/energy?days=1")
+        machine = page(door, "/energy/machine")
+
+    assert bucket["total"]["total_joules"] == 7200.0
+    assert [(one["name"], one["value"], one["source"]) for one in bucket["factors"]] == [
+        ("with the data centre", 3.0, "operator <b>2025</b>"),
+        ("making of the machine", 1.0, "no source is given"),
+    ]
+    assert [one["value"] for one in bucket["operations_factors"]] == [1.5]
+    assert "a-machine:" in text and "None of this is in the energy above." in text
+    assert "operator &lt;b&gt;2025&lt;/b&gt;" in text and "<b>2025</b>" not in text
+    assert "PUE 1.5" in machine and "1,000,000 g CO2e over 10,000 h of use" in machine
+
+
+def test_two_machines_on_one_store_have_sums_of_their_own(ask: OpenDoor) -> None:
+    reading = {
+        "instance": "x", "started_at_us": NOW_US, "duration_seconds": 1.0, "total_joules": 10.0,
+        "operations_joules": 1.0, "idle_joules": 9.0, "others_joules": 0.0, "overhead_joules": 0.0,
+        "tier": "modelled", "method": "m",
+    }  # fmt: skip
+    with ask.director.current().store.engine.begin() as connection:
+        connection.execute(insert(energy_intervals), [{**reading, "host": host} for host in ("one", "two")])
+
+    buckets = ask("GET", "/api/v1/energy?days=1").said["buckets"]
+
+    assert sorted((one["total"]["host"], one["total"]["total_joules"]) for one in buckets) == [
+        ("one", 10.0),
+        ("two", 10.0),
+    ]
+    assert "one:" in page(ask, "/") and "two:" in page(ask, "/")
+
+
 def test_power_is_shown_second_by_second_by_bucket(tmp_path: Path) -> None:
     production = Production("Power.Test")
     production.operation("Echo", Echo)
@@ -188,7 +238,7 @@ def test_power_is_shown_second_by_second_by_bucket(tmp_path: Path) -> None:
     assert "15 W" in text and 'data-power="/api/v1/energy/power"' in text
     assert machine["measured"][0] == {
         "component": "processor", "tier": "modelled", "method": "fake CPU",
-        "improve": machine["measured"][0]["improve"],
+        "improve": machine["measured"][0]["improve"], "command": machine["measured"][0]["command"],
     }  # fmt: skip
     assert machine["measured"][0]["improve"]
 

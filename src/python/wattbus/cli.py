@@ -18,6 +18,7 @@ from wattbus import (
     cli_boamps,
     cli_check,
     cli_data,
+    cli_energy,
     cli_import,
     cli_label,
     cli_label_picture,
@@ -47,7 +48,7 @@ cli_label.label.command("provider")(cli_label_sync.provider)
 app.add_typer(cli_label.label, name="label")
 app.add_typer(cli_boamps.boamps, name="boamps")
 app.command("meter", context_settings={"allow_interspersed_args": False})(cli_boamps.meter)
-app.command("energy")(cli_data.energy)
+app.add_typer(cli_energy.energy, name="energy")
 app.command("import")(cli_import.import_runs)
 app.add_typer(cli_messages.messages, name="messages")
 app.command("purge")(cli_messages.purge)

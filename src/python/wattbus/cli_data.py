@@ -1,4 +1,4 @@
-"""The parts of the command that look after data: models, tables, energy, exports."""
+"""The parts of the command that look after data: models, tables, exports."""
 
 from __future__ import annotations
 
@@ -161,50 +161,18 @@ def tables_load(
     )
 
 
-def energy(as_json: JsonOption = False) -> None:
-    """Show the energy by item, model and tier, and the machine's by bucket."""
-    from wattbus.store.queries import energy_buckets, energy_groups
-
-    engine = reading()
-    groups, buckets = energy_groups(engine), energy_buckets(engine)
-    if as_json:
-        say_json({"items": groups, "buckets": buckets})
-        return
-    say_table(
-        ["item", "model", "scope", "#attempts", "#unknown", "#energy", "#bounds", "#CPU time", "#duration"],
-        (
-            (
-                group.item,
-                group.model or "",
-                group.scope,
-                group.attempts,
-                group.unknown,
-                words.joules(group.joules, group.tier),
-                words.joule_range(group.low_joules, group.high_joules),
-                words.seconds(group.cpu_seconds),
-                words.seconds(group.duration_seconds),
-            )
-            for group in groups
-        ),
-        empty="No attempt has been metered yet.",
-    )
-    for bucket in buckets:
-        say(f"The machine, {words.seconds(bucket.seconds)}, {bucket.method}:")
-        for name in ("operations", "idle", "others", "overhead"):
-            say(f"  {name:<11} {words.joules(getattr(bucket, name + '_joules'), bucket.tier)}")
-        say(f"  {'total':<11} {words.joules(bucket.total_joules, bucket.tier)}")
-
-
 export.command("boamps")(export_boamps)
 
 
 @export.command("sci")
 def export_sci(
     embodied_grams: Annotated[
-        float | None, typer.Option(min=0, help="What the making of this machine cost, in g CO2e.")
+        float | None,
+        typer.Option(min=0, help="What the making of this machine cost, in g CO2e; else WATTBUS_EMBODIED_G."),
     ] = None,
     embodied_hours: Annotated[
-        float | None, typer.Option(min=1, help="The hours of use that this is spread over.")
+        float | None,
+        typer.Option(min=1, help="The hours of use that this is spread over; else WATTBUS_EMBODIED_HOURS."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -214,13 +182,13 @@ def export_sci(
 
     if (embodied_grams is None) != (embodied_hours is None):
         raise BadRequest("--embodied-grams and --embodied-hours belong together: give both, or none of them.")
-    embodied = (
-        Embodied(embodied_grams, embodied_hours)
-        if embodied_grams is not None and embodied_hours is not None
-        else None
-    )
+    config = configured()
+    grams, hours = embodied_grams, embodied_hours
+    if grams is None:
+        grams, hours = config.embodied_g, config.embodied_hours
+    embodied = None if grams is None or hours is None else Embodied(grams, hours)
     scores, skipped = sci_scores(
-        energy_records(reading()), embodied=embodied, intensity_g_per_kwh=configured().carbon_g_per_kwh
+        energy_records(reading()), embodied=embodied, intensity_g_per_kwh=config.carbon_g_per_kwh
     )
     if as_json:
         say_json({"scores": scores, "skipped": skipped})

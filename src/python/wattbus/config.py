@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from wattbus.errors import BadSettings
@@ -63,6 +63,26 @@ class Config(BaseSettings):
     carbon_g_per_kwh: float | None = Field(
         default=None, ge=0, description="carbon intensity of your contract"
     )
+    carbon_year: int | None = Field(default=None, ge=1990, le=2100, description="the year that figure is of")
+    carbon_source: str | None = Field(default=None, description="who says that figure")
+    pue: float | None = Field(
+        default=None,
+        ge=1,
+        allow_inf_nan=False,
+        description="energy of the data centre for each of the machine's (power usage effectiveness)",
+    )
+    pue_source: str | None = Field(default=None, description="who says that figure")
+    water_l_per_kwh: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="litres of water for a kWh of the machine (WUE)"
+    )
+    water_source: str | None = Field(default=None, description="who says that figure")
+    embodied_g: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="grams of CO2e of making the machine"
+    )
+    embodied_hours: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="hours that the machine is used in its life"
+    )
+    embodied_source: str | None = Field(default=None, description="who says those two figures")
     http: bool = Field(default=True, description="off: `wattbus start` opens no HTTP door")
     port: int = Field(default=52080, ge=0, le=65535, description="port of the HTTP door; 0 takes a free one")
     http_host: str = Field(
@@ -110,6 +130,14 @@ class Config(BaseSettings):
             )
         return value
 
+    @model_validator(mode="after")
+    def _embodied_whole(self) -> Self:
+        if (self.embodied_g is None) != (self.embodied_hours is None):
+            raise ValueError(
+                "WATTBUS_EMBODIED_G and WATTBUS_EMBODIED_HOURS belong together: set both, or none of them"
+            )
+        return self
+
     @field_validator("allow_hosts", "http_names", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -131,6 +159,8 @@ def read_config(**given: Any) -> Config:
         return Config(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if not first["loc"]:
+            raise BadSettings(f"{first['msg'].removeprefix('Value error, ')}.") from None
         name = "WATTBUS_" + "_".join(str(part) for part in first["loc"]).upper()
         shown = "***" if first["loc"] == ("token",) else str(first.get("input"))
         raise BadSettings(f"{name} is {json.dumps(shown)}: {first['msg']}.") from None

@@ -18,7 +18,7 @@ import iop
 from wattbus import trace
 from wattbus.clock import SYSTEM, Clock
 from wattbus.config import Config, read_config
-from wattbus.energy.carbon import carbon_intensity
+from wattbus.energy.carbon import configured_intensity
 from wattbus.energy.codecarbon_feed import CodecarbonFeed
 from wattbus.energy.feed import NullFeed, PowerFeed
 from wattbus.errors import BadSettings
@@ -190,7 +190,7 @@ def running(
         home or home_of(config),
         clock=clock,
         feed=feed or power_feed(config),
-        carbon=carbon_intensity(g_per_kwh=config.carbon_g_per_kwh, country=config.country),
+        carbon=configured_intensity(config),
         store_url=config.store_url,
         tables_url=config.tables_url,
         allow_hosts=config.allow_hosts,

@@ -19,13 +19,15 @@ JOULES_PER_KWH = 3_600_000.0
 MEASURED_ERROR = 0.10
 ATTRIBUTED_ERROR = 0.25
 LOWEST_FRACTION_OF_TDP = 0.1
-# "Alone": it used nearly all CPU time that anyone used. "10 counter periods": here a period is one reading
-# of the ledger, not of the chip, because what lies between two readings is divided by CPU time.
+# "Alone": it used nearly all CPU time that anyone used, in the readings that hold nearly all of its energy: the first
+# and the last one hold what came before and after it. "10 counter periods": here a period is one reading of the ledger,
+# not of the chip, because what lies between two readings is divided by CPU time.
 ALONE_SHARE = 0.95
 MEASURED_READINGS = 10
 # An operation of more than a second that used nothing is a broken meter, not a miracle.
 ZERO_IS_BROKEN_SECONDS = 1.0
 
+_new, _set = object.__new__, object.__setattr__
 # In Python 3.11 naming a member of an enum takes 80 ns, and each attempt needs several.
 _MEASURED_TIER, _ATTRIBUTED_TIER = Tier.MEASURED, Tier.ATTRIBUTED
 _MODELLED_TIER, _GENERIC_TIER = Tier.MODELLED, Tier.MODELLED_GENERIC
@@ -38,46 +40,26 @@ class Account:
     """Sums the parts of one attempt over its intervals. Touched by the ledger's thread only."""
 
     __slots__ = (
-        "alone",
-        "child_seconds",
-        "counter_joules",
-        "cpu_joules",
-        "cpu_seconds",
-        "formula_high",
-        "formula_low",
-        "gap",
-        "gap_seconds",
-        "gpu_joules",
-        "on_gpu",
-        "overlap_seconds",
-        "own_seconds",
-        "ram_joules",
-        "readings",
-        "seen_child_seconds",
-        "seen_own_ns",
-        "used_seconds",
-    )
+        "child_seconds", "counter_joules", "cpu_joules", "cpu_seconds", "formula_high", "formula_low", "gap",
+        "gap_seconds", "gpu_joules", "on_gpu", "overlap_seconds", "own_seconds", "ram_joules", "readings",
+        "seen_child_seconds", "seen_own_ns", "shared_joules", "used_seconds",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.seen_own_ns = 0
-        self.seen_child_seconds = 0.0
-        self.cpu_seconds = 0.0
         self.cpu_joules: float | None = None
         self.gpu_joules: float | None = None
         self.ram_joules: float | None = None
-        self.counter_joules = 0.0
-        self.formula_low: float | None = 0.0
-        self.formula_high: float | None = 0.0
-        self.readings = 0
-        self.alone = True
-        # of the interval that is being closed
-        self.own_seconds = 0.0
-        self.child_seconds = 0.0
-        self.overlap_seconds = 0.0
-        self.used_seconds = 0.0
-        self.on_gpu = False
         self.gap: Gap | None = None
-        self.gap_seconds = 0.0
+        self.on_gpu = False
+        self.formula_low: float | None
+        self.formula_high: float | None
+        self.formula_low = self.formula_high = 0.0
+        # alone; of readings in which others worked as well
+        self.readings, self.shared_joules = 0, 0.0
+        self.cpu_seconds = self.gap_seconds = self.counter_joules = self.seen_child_seconds = 0.0
+        # of the interval that is being closed
+        self.own_seconds = self.child_seconds = self.overlap_seconds = self.used_seconds = 0.0
 
     def take(self, own_ns: int, child_seconds: float, overlap_seconds: float) -> None:
         """Note what the attempt used since the last tick, from its cumulated CPU times.
@@ -96,21 +78,25 @@ class Account:
     def add(self, split: Split, facts: PowerFacts, cores: float, *, alone: bool) -> None:
         """Add the part of the interval that the attempt used."""
         used = self.used_seconds
-        self.readings += 1
-        if not (alone and used >= ALONE_SHARE * split.busy_seconds):
-            self.alone = False
+        whole = 0.0
         if split.cpu_watts is not None:
-            joules = split.cpu_watts * used
+            whole = joules = split.cpu_watts * used
             self.cpu_joules = (self.cpu_joules or 0.0) + joules
             self._bound(facts.cpu, joules, used / cores)
         if split.ram_watts is not None:
             joules = split.ram_watts * used
             self.ram_joules = (self.ram_joules or 0.0) + joules
+            whole += joules
             self._bound(facts.ram, joules, 0.0)
         if self.on_gpu and split.gpu_watts is not None:
             joules = split.gpu_watts * self.overlap_seconds
             self.gpu_joules = (self.gpu_joules or 0.0) + joules
+            whole += joules
             self._bound(facts.gpu, joules, self.overlap_seconds)
+        if alone and used >= ALONE_SHARE * split.busy_seconds:
+            self.readings += 1
+        else:
+            self.shared_joules += whole
 
     def miss(self, gap: Gap) -> None:
         """Note that the interval has no reading, or none of the GPU."""
@@ -139,18 +125,30 @@ class Account:
         if energy <= 0 and duration > ZERO_IS_BROKEN_SECONDS:
             nothing = Gap(f"the power feed gave 0 J for an operation of {duration:.1f} s", failed=True)
             return _without_energy(provisional, cpu_seconds, nothing)
-        tier = self._tier(facts, threads_known)
-        fields = provisional.__dict__.copy()  # the hot half of make_record, without its call
-        fields["cpu_seconds"] = cpu_seconds
-        fields["energy_joules"] = energy
-        fields["cpu_joules"] = cpu
-        fields["gpu_joules"] = gpu
-        fields["ram_joules"] = ram
-        fields["low_joules"], fields["high_joules"] = self._bounds(energy, tier)
-        fields["tier"] = tier
-        fields["method"] = facts.method
-        fields["status"] = _PENDING if live else _MEASURED if tier is _MEASURED_TIER else _ESTIMATED
-        fields["partial"] = live or self.gap is not None or provisional.partial
+        tier = self._tier(facts, energy, threads_known)
+        fields = {  # the hot half of make_record, without its call; what is not in here is the class's default
+            **provisional.__dict__,
+            "cpu_seconds": cpu_seconds,
+            "energy_joules": energy,
+            "cpu_joules": cpu,
+            "tier": tier,
+            "method": facts.method,
+            "status": _PENDING if live else _MEASURED if tier is _MEASURED_TIER else _ESTIMATED,
+        }
+        if gpu is not None:
+            fields["gpu_joules"] = gpu
+        if ram is not None:
+            fields["ram_joules"] = ram
+        low, high = self.formula_low, self.formula_high
+        if low is not None and high is not None:
+            if self.counter_joules:
+                error = MEASURED_ERROR if tier is _MEASURED_TIER else ATTRIBUTED_ERROR
+                low += self.counter_joules * (1 - error)
+                high += self.counter_joules * (1 + error)
+            fields["low_joules"] = low if low < energy else energy
+            fields["high_joules"] = high if high > energy else energy
+        if live or self.gap is not None:
+            fields["partial"] = True
         if self.gap is not None:
             missing = f"no power reading for {self.gap_seconds:.1f} of {duration:.1f} s: {self.gap.reason}"
             fields["reason"] = _both(missing, provisional.reason)
@@ -158,8 +156,8 @@ class Account:
             fields["carbon_grams"] = energy / JOULES_PER_KWH * carbon.g_per_kwh
             fields["carbon_intensity_g_per_kwh"] = carbon.g_per_kwh
             fields["carbon_source"] = carbon.label
-        record = object.__new__(EnergyRecord)
-        object.__setattr__(record, "__dict__", fields)
+        record = _new(EnergyRecord)
+        _set(record, "__dict__", fields)
         return record
 
     def _bound(self, source: PowerSource | None, joules: float, share_seconds: float) -> None:
@@ -172,28 +170,22 @@ class Account:
         self.formula_low += LOWEST_FRACTION_OF_TDP * source.max_watts * share_seconds
         self.formula_high += source.max_watts * share_seconds
 
-    def _tier(self, facts: PowerFacts, threads_known: bool) -> Tier:
+    def _tier(self, facts: PowerFacts, energy: float, threads_known: bool) -> Tier:
         worst, rank = _MEASURED_TIER, 0
-        for source, joules in (
-            (facts.cpu, self.cpu_joules),
-            (facts.gpu, self.gpu_joules),
-            (facts.ram, self.ram_joules),
-        ):
-            if source is not None and joules is not None and _RANK[source.tier] > rank:
-                worst, rank = source.tier, _RANK[source.tier]
+        source = facts.cpu
+        if self.cpu_joules is not None and source is not None:
+            worst, rank = source.tier, _RANK[source.tier]
+        source = facts.gpu
+        if self.gpu_joules is not None and source is not None and _RANK[source.tier] > rank:
+            worst, rank = source.tier, _RANK[source.tier]
+        source = facts.ram
+        if self.ram_joules is not None and source is not None and _RANK[source.tier] > rank:
+            worst, rank = source.tier, _RANK[source.tier]
         if rank == 0:
-            measured = self.alone and self.readings >= MEASURED_READINGS and threads_known
-            return worst if measured else _ATTRIBUTED_TIER
+            alone = self.shared_joules <= (1 - ALONE_SHARE) * energy and self.readings >= MEASURED_READINGS
+            return worst if alone and threads_known else _ATTRIBUTED_TIER
         # Without thread clocks a modelled figure is a division by time of a guess.
         return worst if threads_known or worst is not _MODELLED_TIER else _GENERIC_TIER
-
-    def _bounds(self, energy: float, tier: Tier) -> tuple[float | None, float | None]:
-        if self.formula_low is None or self.formula_high is None:
-            return None, None
-        error = MEASURED_ERROR if tier is _MEASURED_TIER else ATTRIBUTED_ERROR
-        low = self.formula_low + self.counter_joules * (1 - error)
-        high = self.formula_high + self.counter_joules * (1 + error)
-        return low if low < energy else energy, high if high > energy else energy
 
 
 def _without_energy(provisional: EnergyRecord, cpu_seconds: float, gap: Gap) -> EnergyRecord:

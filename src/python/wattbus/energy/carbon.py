@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wattbus.errors import BadSettings, UnknownName
+
+if TYPE_CHECKING:
+    from wattbus.config import Config
 
 # The dirtiest grids lie near 1,000 g/kWh; ten times that is a wrong unit.
 HIGHEST_G_PER_KWH = 10_000.0
@@ -92,6 +95,16 @@ def country_code(country: str) -> str | None:
         if wanted in (code.casefold(), str(entry["country_name"]).casefold()):
             return code
     return None
+
+
+def configured_intensity(config: Config) -> CarbonIntensity | None:
+    """Return the intensity that the configuration states, or None."""
+    return carbon_intensity(
+        g_per_kwh=config.carbon_g_per_kwh,
+        country=config.country,
+        year=config.carbon_year,
+        source=config.carbon_source,
+    )
 
 
 @lru_cache(maxsize=1)

@@ -2,8 +2,9 @@
 
 This is the only file that imports codecarbon.
 
-What is codecarbon's: which source a machine has (RAPL, NVML, a load formula over a TDP), the TDP, the RAM
-constant, and the reading of each source. What is not used, chosen by measurement (codecarbon 3.3.2, 2 cores):
+What is codecarbon's: which source a machine has (NVML, a load formula over a TDP), the TDP, the RAM constant, and
+the reading of each source. RAPL is read directly where this account may (rapl.py): that counts the memory apart,
+which is then measured and no constant. What is not used, chosen by measurement (codecarbon 3.3.2, 2 cores):
 
 - The tracker's own loop. Its two timers, a new thread a tick each, cost 0.13 % of a core, its errors are
   swallowed into a log line, and it always computes emissions, for a country that it would have to guess.
@@ -24,10 +25,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from wattbus import words
 from wattbus.config import environment_for_children
 from wattbus.energy.feed import PowerFacts, PowerReading, PowerSource
+from wattbus.energy.rapl import Rapl, RaplLost, find_rapl
 from wattbus.energy.record import Tier
 
 JOULES_PER_KWH = 3_600_000.0
@@ -56,9 +60,12 @@ class CodecarbonFeed:
         cpu_tdp_watts: float | None = None,
         ram_watts: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        root: Path = Path("/"),
     ) -> None:
         self._forced = {"force_cpu_power": cpu_tdp_watts, "force_ram_power": ram_watts}
         self._clock = clock
+        self._root = root
+        self._rapl: Rapl | None = None
         self._hardware: list[tuple[str, Any]] = []
         self._since = 0.0
 
@@ -70,19 +77,34 @@ class CodecarbonFeed:
         from codecarbon.external.logger import set_logger_level
 
         set_logger_level("error")
+        self._rapl = find_rapl(self._root)
+        counted = _counted(self._rapl)
         self._hardware = [
-            (component_of(spec), _hardware_from_spec(spec, os.curdir)) for spec in found["hardware"]
+            (component, _hardware_from_spec(spec, os.curdir))
+            for spec in found["hardware"]
+            if (component := component_of(spec)) not in counted
         ]
         for _, hardware in self._hardware:
             hardware.start()
+        if self._rapl is not None:
+            self._rapl.start()
         self._since = self._clock()
-        return facts_of(found)
+        return facts_of(found, self._rapl)
 
     def read(self) -> PowerReading:
         """Return the energy of each component since the last reading."""
         now = self._clock()
         duration = now - self._since
         joules: dict[str, float] = {}
+        if self._rapl is not None:
+            try:
+                cpu, ram = self._rapl.read(duration)
+            except RaplLost:
+                self._since = now
+                raise
+            joules["cpu"] = cpu
+            if ram is not None:
+                joules["ram"] = ram
         for component, hardware in self._hardware:
             _, energy = hardware.measure_power_and_energy(last_duration=duration)
             joules[component] = joules.get(component, 0.0) + float(energy.kWh) * JOULES_PER_KWH
@@ -180,11 +202,13 @@ def component_of(spec: dict[str, Any]) -> str:
     return str(spec["chip_part"]).lower()  # Apple silicon and Raspberry Pi name the part of the chip
 
 
-def facts_of(found: dict[str, Any]) -> PowerFacts:
-    """Say what a probe found, in the ledger's words."""
-    sources: dict[str, PowerSource] = {}
+def facts_of(found: dict[str, Any], rapl: Rapl | None = None) -> PowerFacts:
+    """Say what a probe found, and which counters are read directly, in the ledger's words."""
+    sources = _counted(rapl)
     for spec in found["hardware"]:
         component = component_of(spec)
+        if component in sources:
+            continue
         if spec["kind"] == "cpu":
             sources[component] = _cpu_source(spec, found)
         elif spec["kind"] == "ram":
@@ -203,6 +227,15 @@ def facts_of(found: dict[str, Any]) -> PowerFacts:
         cpu_model=found["cpu_model"] or None,
         gpu_model=found["gpu_model"] or None,
     )
+
+
+def _counted(rapl: Rapl | None) -> dict[str, PowerSource]:
+    if rapl is None:
+        return {}
+    found = {"cpu": PowerSource(Tier.MEASURED, f"RAPL, {words.counted(rapl.packages, 'package')}")}
+    if rapl.memories:
+        found["ram"] = PowerSource(Tier.MEASURED, f"RAPL, {words.counted(rapl.memories, 'memory counter')}")
+    return found
 
 
 def _cpu_source(spec: dict[str, Any], found: dict[str, Any]) -> PowerSource:

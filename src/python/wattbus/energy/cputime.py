@@ -19,6 +19,10 @@ NANO = 1e-9
 # Python threads of the doors and of the bus. Everything else that belongs to no worker (OpenMP, torch, a
 # thread pool that loads weights) works for the attempts that are open.
 BUS_THREADS = ("MainThread", "wattbus", "AnyIO", "asyncio_", "uvicorn")
+# A thread inherits the kernel's name of the thread that made it: a worker so named can be told from its pool's.
+_NAME = "wattbus-"
+#: The owner of pool threads of which it is not known.
+NOBODY = 0
 
 
 def thread_clock(thread_id: int) -> int:
@@ -39,13 +43,35 @@ class CpuTimes(Protocol):
         """Return the CPU seconds of this process, its dead threads included, its children not."""
         ...
 
-    def pool(self, workers: Collection[int]) -> float:
-        """Return the CPU seconds of threads that are neither the bus' nor those ``workers`` (native ids)."""
+    def pool(self, workers: Collection[int]) -> dict[int, float]:
+        """Return the CPU seconds of threads that are neither the bus' nor those ``workers``, by who made them.
+
+        Workers and owners are native ids; those whose maker is not known are NOBODY's.
+        """
         ...
 
     def child(self, pid: int) -> float | None:
         """Return the CPU seconds of a child and its descendants; None when it is gone or unreadable."""
         ...
+
+
+def name_worker(thread_id: int) -> None:
+    """Give this thread a name in the kernel that the threads of its pools will have too."""
+    if sys.platform == "linux" and thread_id != os.getpid():  # the main thread's is the name of the process
+        try:
+            with open(f"/proc/self/task/{thread_id}/comm", "wb") as name:
+                name.write(f"{_NAME}{thread_id}".encode())
+        except OSError:
+            pass  # hidden or read-only: its pool is shared by time
+
+
+def _maker(thread_id: int) -> int:
+    try:
+        with open(f"/proc/self/task/{thread_id}/comm", "rb") as name:
+            maker = name.read().decode("ascii", "replace").strip().removeprefix(_NAME)
+    except OSError:
+        return NOBODY
+    return int(maker) if maker.isdecimal() else NOBODY
 
 
 def cpu_times() -> CpuTimes:
@@ -68,7 +94,8 @@ class LinuxCpuTimes:
     def __init__(self) -> None:
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._last: dict[int, int] | None = None
-        self._pool_ns = 0
+        self._makers: dict[int, int] = {}
+        self._pool_ns: dict[int, int] = {}
 
     def machine(self) -> tuple[float, float]:
         with open("/proc/stat", "rb") as stat:
@@ -80,7 +107,7 @@ class LinuxCpuTimes:
     def process(self) -> float:
         return time.process_time_ns() * NANO
 
-    def pool(self, workers: Collection[int]) -> float:
+    def pool(self, workers: Collection[int]) -> dict[int, float]:
         bus = {thread.native_id for thread in threading.enumerate() if thread.name.startswith(BUS_THREADS)}
         now: dict[int, int] = {}
         for name in os.listdir("/proc/self/task"):
@@ -89,13 +116,21 @@ class LinuxCpuTimes:
                 now[thread_id] = time.clock_gettime_ns(thread_clock(thread_id))
             except OSError:
                 continue  # it ended since the folder was listed
-        if self._last is not None:
+        last, self._last = self._last, now
+        if last is not None:
             for thread_id, spent in now.items():
                 if thread_id not in bus and thread_id not in workers:
-                    before = self._last.get(thread_id, 0)
-                    self._pool_ns += spent - before if spent >= before else spent
-        self._last = now
-        return self._pool_ns * NANO
+                    before = last.get(thread_id, 0)
+                    self._add(thread_id, spent - before if spent >= before else spent, new=spent < before)
+        if len(self._makers) > 2 * len(now):
+            self._makers = {thread_id: maker for thread_id, maker in self._makers.items() if thread_id in now}
+        return {maker: spent * NANO for maker, spent in self._pool_ns.items()}
+
+    def _add(self, thread_id: int, spent: int, *, new: bool) -> None:
+        maker = None if new else self._makers.get(thread_id)
+        if maker is None:
+            maker = self._makers[thread_id] = _maker(thread_id)
+        self._pool_ns[maker] = self._pool_ns.get(maker, 0) + spent
 
     def child(self, pid: int) -> float | None:
         spent = self._one(pid)
@@ -142,8 +177,8 @@ class PlainCpuTimes:
     def process(self) -> float:
         return time.process_time()
 
-    def pool(self, workers: Collection[int]) -> float:
-        return 0.0
+    def pool(self, workers: Collection[int]) -> dict[int, float]:
+        return {}
 
     def child(self, pid: int) -> float | None:
         import psutil

@@ -20,9 +20,9 @@ from dataclasses import replace
 from wattbus.energy.account import Account
 from wattbus.energy.attempt_window import Window
 from wattbus.energy.batch_window import BatchWindow
-from wattbus.energy.calibration import Calibration
+from wattbus.energy.calibration import Calibration, IdlePower
 from wattbus.energy.carbon import CarbonIntensity
-from wattbus.energy.cputime import CpuTimes, cpu_times
+from wattbus.energy.cputime import NOBODY, CpuTimes, cpu_times
 from wattbus.energy.feed import PowerFacts, PowerFeed, PowerReading, component_fault
 from wattbus.energy.feed_thread import FeedThread, Gap
 from wattbus.energy.interval import interval_record, joined
@@ -81,7 +81,8 @@ class Ledger:
         self._thread = threading.Thread(target=self._run, name="wattbus-ledger", daemon=True)
         self._since = 0.0
         self._machine = (0.0, 0.0)
-        self._process = self._pool = 0.0
+        self._process = 0.0
+        self._pool: dict[int, float] = {}
         self._skipped = (0.0, 0.0, 0.0)  # capacity, busy, overhead seconds of intervals without a reading
         self._calibration = Calibration()
         self._undelivered: list[EnergyRecord] = []
@@ -91,6 +92,12 @@ class Ledger:
     def facts(self) -> PowerFacts | None:
         """What the feed found; None until it has started."""
         return self._power.facts
+
+    @property
+    def idle(self) -> IdlePower | None:
+        """What the machine is taken to spend at rest; None until something is known of it."""
+        facts = self._power.facts
+        return None if facts is None else self._calibration.idle_power(facts)
 
     def start(self) -> None:
         """Start metering; returns at once, the feed starts in the background."""
@@ -217,7 +224,8 @@ class Ledger:
         # whether it ended is asked first: an attempt that ends meanwhile is settled by the next tick, in full
         ended = [window.closed is not None for window in self._live]
         accounts = [self._account(window, since) for window in self._live]
-        overhead = self._share_process(accounts, span, self._process - process, self._pool - pool)
+        pools = {maker: spent - pool.get(maker, 0.0) for maker, spent in self._pool.items()}
+        overhead = self._share_process(accounts, span, self._process - process, pools)
         interval = None
         if isinstance(answer, PowerReading):
             interval = self._divide(answer, accounts, span, Load(capacity, busy, overhead, 0.0))
@@ -236,17 +244,24 @@ class Ledger:
         """Bring the account of one window up to date with its CPU time."""
         account = window.account
         assert account is not None
-        closed = window.closed
-        until = self._since if closed is None or closed > self._since else closed
+        closed, now = window.closed, self._since
+        until = now if closed is None or closed > now else closed
         begun = window.opened if window.opened > since else since
         if closed is None:
             window.sample_children()
         account.take(window.own_ns(), window.child_seconds(), until - begun if until > begun else 0.0)
-        account.on_gpu = window.uses_gpu
+        if window.uses_gpu:
+            account.on_gpu = True
         return account
 
-    def _share_process(self, accounts: list[Account], span: float, process: float, pool: float) -> float:
-        """Give each attempt its CPU seconds, pool threads included; return what is left to the bus."""
+    def _share_process(
+        self, accounts: list[Account], span: float, process: float, pools: dict[int, float]
+    ) -> float:
+        """Give each attempt its CPU seconds, pool threads included; return what is left to the bus.
+
+        A pool thread works for the worker that made it, as far as that is known and the worker works; else for
+        all, in proportion to their own time.
+        """
         if not self.cpu.knows_threads:
             overlap = sum(account.overlap_seconds for account in accounts)
             whole = max(overlap, span)
@@ -254,14 +269,29 @@ class Ledger:
                 account.used_seconds = process * account.overlap_seconds / whole + account.child_seconds
                 account.cpu_seconds += account.used_seconds
             return process * max(0.0, 1.0 - overlap / whole)
-        own = sum(account.own_seconds for account in accounts)
-        if own <= 0:
-            pool = 0.0  # nobody to work for
-        factor = 1.0 + pool / own if own > 0 else 1.0
+        whole = sum([account.own_seconds for account in accounts])
+        if whole <= 0:
+            for account in accounts:
+                account.used_seconds = account.child_seconds
+                account.cpu_seconds += account.child_seconds
+            return max(0.0, process)  # pool threads had nobody to work for
+        own: dict[int, float] = {}
+        if any(spent > 0 for maker, spent in pools.items() if maker != NOBODY):
+            for window, account in zip(self._live, accounts, strict=True):
+                own[window.thread_id] = own.get(window.thread_id, 0.0) + account.own_seconds
+        pool = sum(pools.values())
+        made = {maker: spent for maker, spent in pools.items() if own.get(maker, 0.0) > 0}
+        factor = 1.0 + (pool - sum(made.values())) / whole
         for account in accounts:
             account.used_seconds = used = account.own_seconds * factor + account.child_seconds
             account.cpu_seconds += used
-        return max(0.0, process - own - pool)
+        if made:
+            for window, account in zip(self._live, accounts, strict=True):
+                if window.thread_id in made:
+                    more = account.own_seconds * made[window.thread_id] / own[window.thread_id]
+                    account.used_seconds += more
+                    account.cpu_seconds += more
+        return max(0.0, process - whole - pool)
 
     def _divide(
         self, reading: PowerReading, accounts: list[Account], span: float, load: Load
@@ -269,8 +299,8 @@ class Ledger:
         """Divide a reading among the accounts and return its buckets."""
         facts = self._power.facts
         assert facts is not None
-        gpu_fault = component_fault("GPU", facts.gpu, reading.gpu_joules, reading.duration_seconds)
-        if gpu_fault:
+        gpu_gap = _gpu_gap(facts, reading)
+        if gpu_gap is not None:
             reading = replace(reading, gpu_joules=None)
         spans = self._skipped if reading.duration_seconds > SPANS_A_GAP * span else (0.0, 0.0, 0.0)
         self._skipped = (0.0, 0.0, 0.0)
@@ -286,8 +316,8 @@ class Ledger:
         cores = split.capacity_seconds / reading.duration_seconds or 1.0
         for account in accounts:
             account.add(split, facts, cores, alone=alone)
-            if gpu_fault and account.on_gpu:
-                account.miss(Gap(gpu_fault, failed=True))
+            if gpu_gap is not None and account.on_gpu:
+                account.miss(gpu_gap)
         self.last_interval = interval_record(reading, facts, split, int(self.wall() * 1e6))
         self._recent.append(self.last_interval)
         return self.last_interval
@@ -320,6 +350,16 @@ class Ledger:
                 "settled energy records could not be stored; they come again with the next interval"
             )
             self._undelivered, self._quiet = records, quiet
+
+
+def _gpu_gap(facts: PowerFacts, reading: PowerReading) -> Gap | None:
+    """Say why the GPU's figure is none: wrong, or a counter that may not have moved in so short a time."""
+    fault = component_fault("GPU", facts.gpu, reading.gpu_joules, reading.duration_seconds)
+    if fault:
+        return Gap(fault, failed=True)
+    if reading.gpu_joules == 0:
+        return Gap(f"the GPU's counter has not moved in {reading.duration_seconds:.2f} s", failed=False)
+    return None
 
 
 _NOT_READY = Gap("no power reading yet: the power feed is still starting", failed=False)

@@ -21,7 +21,7 @@ from wattbus.home import OWNER_FILE, Home, make_owner_folder, sync_file, sync_fo
 from wattbus.store.failures import meaning_of
 
 #: The schema that this release reads and writes; the newest file in ``migrations/versions``.
-SCHEMA = "0008"
+SCHEMA = "0009"
 # A statement is prepared for each size and each set of columns that a commit may have; see wattbus.store.statements.
 _STATEMENTS = 256
 #: Stores up to this size are checked whole at each start, in a second or so; of larger ones the doctor looks at all.

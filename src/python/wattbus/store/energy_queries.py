@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     and_,
     case,
+    cast,
     delete,
     func,
     insert,
@@ -75,9 +76,10 @@ class EnergySum:
 
 @dataclass(frozen=True)
 class BucketSum:
-    """What the machine used in one hour, by bucket; the buckets sum to the total."""
+    """What one machine used in one hour, by bucket; the buckets sum to the total."""
 
     start_us: int
+    host: str
     tier: str
     method: str
     seconds: float
@@ -95,6 +97,7 @@ class BucketSum:
 
 
 _KEYS = ("item", "operation_kind", "model", "revision", "scope", "tier")
+_NAMES = ("operation_kind", "model", "revision")
 _COUNTS = ("attempts", "unknown", "bounded", "with_carbon")
 _FIGURES = (
     "joules", "low_joules", "high_joules", "cpu_seconds", "duration_seconds", "requests", "carbon_grams",
@@ -102,21 +105,26 @@ _FIGURES = (
 _BUCKETS = ("seconds", "total_joules", "operations_joules", "idle_joules", "others_joules", "overhead_joules")
 
 
-def energy_sums(engine: Engine, since_us: int, until_us: int, *, item: str | None = None) -> list[EnergySum]:
-    """Return the sums of a span by hour, item, kind, model, version, scope and tier; the span is of whole hours."""
+def energy_sums(
+    engine: Engine, since_us: int, until_us: int, *, item: str | None = None, step_us: int = HOUR_US
+) -> list[EnergySum]:
+    """Return the sums of a span by hour, item, kind, model, version, scope and tier; the span is of whole hours.
+
+    ``step_us`` is HOUR_US, or DAY_US for sums by day; the day in which the kept hours end may come in two parts.
+    """
     with engine.connect() as connection:
         closed_us = _closed_until(connection, energy_hours)
-        kept = select(*_columns_of(energy_hours, EnergySum)).where(
+        kept = _of_kept(step_us).where(
             energy_hours.c.hour_us >= since_us, energy_hours.c.hour_us < min(until_us, closed_us)
         )
-        young = _of_records(max(since_us, closed_us), until_us)
+        young = _of_records(max(since_us, closed_us), until_us, step_us)
         if item is not None:
             kept, young = kept.where(energy_hours.c.item == item), young.where(energy.c.item == item)
         return [EnergySum(*row) for query in (kept, young) for row in connection.execute(query)]
 
 
 def bucket_sums(engine: Engine, since_us: int, until_us: int) -> list[BucketSum]:
-    """Return the buckets of a span by hour, tier and method; a reading counts to the hour that it began in."""
+    """Return the buckets of a span by hour, machine, tier and method; a reading counts to the hour it began in."""
     with engine.connect() as connection:
         closed_us = _closed_until(connection, energy_bucket_hours)
         kept = select(*_columns_of(energy_bucket_hours, BucketSum)).where(
@@ -130,19 +138,35 @@ def bucket_sums(engine: Engine, since_us: int, until_us: int) -> list[BucketSum]
 
 def added(sums: Iterable[EnergySum], key: Callable[[EnergySum], Any]) -> list[EnergySum]:
     """Add up the sums that have the same key, tier and scope; a part in which they differ is None in the sum."""
-    groups: dict[Any, EnergySum] = {}
+    groups: dict[Any, dict[str, Any]] = {}
     for one in sums:
         name = (key(one), one.scope, one.tier)
-        groups[name] = _plus(groups[name], one) if name in groups else one
-    return list(groups.values())
+        values = vars(one)
+        group = groups.get(name)
+        if group is None:
+            groups[name] = values.copy()
+            continue
+        for field in _COUNTS:
+            group[field] += values[field]
+        for field in _FIGURES:
+            part = values[field]
+            if part is not None:
+                before = group[field]
+                group[field] = part if before is None else before + part
+        for field in _NAMES:
+            if group[field] != values[field]:
+                group[field] = None
+        if values["start_us"] < group["start_us"]:
+            group["start_us"] = values["start_us"]
+    return [EnergySum(**group) for group in groups.values()]
 
 
 def added_buckets(sums: Iterable[BucketSum], step_us: int) -> list[BucketSum]:
-    """Add up the buckets of the same stretch of time, tier and method."""
+    """Add up the buckets of the same stretch of time, machine, tier and method."""
     groups: dict[Any, BucketSum] = {}
     for one in sums:
         start_us = one.start_us // step_us * step_us
-        name = (start_us, one.tier, one.method)
+        name = (start_us, one.host, one.tier, one.method)
         before = groups.get(name)
         groups[name] = replace(
             one,
@@ -222,15 +246,17 @@ def close_again(store: Store, before_us: int) -> None:
 
 def _keep(store: Store, table: Table, rows: Sequence[Row[Any]], instead_until_us: int | None) -> None:
     """Keep the sums of hours, in the place of those before a time where one is given."""
-    names = [column.name for column in table.c]
     dialect = store.engine.dialect
+    one = insert(table).inline().compile(dialect=dialect)
+    order: Sequence[str] = one.positiontup or ()
+    names = [column.name for column in table.c]
+    values = [[dict(zip(names, row, strict=True))[name] for name in order] for row in rows]
 
     def write(cursor: Any) -> None:
         if instead_until_us is not None:
             execute(cursor, delete(table).where(table.c.hour_us < instead_until_us), dialect)
-        for row in rows:
-            values = dict(zip(names, row, strict=True))
-            execute(cursor, insert(table).values(values).inline(), dialect)
+        if values:
+            cursor.executemany(str(one), values)
 
     notes = Notes(run=write)
     store.submit(notes)
@@ -264,9 +290,23 @@ def _over_until(engine: Engine, now_us: int) -> int:
 # -- the queries -----------------------------------------------------------------------------------------------------
 
 
-def _of_records(since_us: int, until_us: int) -> Select[Any]:
-    """Return the query that adds up records by hour, in the order of the columns of ``energy_hours``."""
-    hour = _hour_of(energy.c.started_at_us)
+def _of_kept(step_us: int) -> Select[Any]:
+    """Return the query that reads the kept hours, or adds them up to days."""
+    if step_us == HOUR_US:
+        return select(*_columns_of(energy_hours, EnergySum))
+    kept = energy_hours.c
+    start, keys = _step_of(kept.hour_us, step_us), [kept[name] for name in _KEYS]
+    sums = [
+        cast(func.sum(kept[field.name]), kept[field.name].type)
+        for field in fields(EnergySum)
+        if field.name in (*_COUNTS, *_FIGURES)
+    ]
+    return select(start, *keys, *sums).group_by(start, *keys)
+
+
+def _of_records(since_us: int, until_us: int, step_us: int = HOUR_US) -> Select[Any]:
+    """Return the query that adds up records by hour or day, in the order of the columns of ``energy_hours``."""
+    hour = _step_of(energy.c.started_at_us, step_us)
     known = energy.c.energy_joules.is_not(None)
     asked = energy.c.facts["requests"].as_integer()
     inference = energy.c.facts["stage"].as_string() == "inference"
@@ -295,30 +335,19 @@ def _of_records(since_us: int, until_us: int) -> Select[Any]:
 
 def _of_readings(since_us: int, until_us: int) -> Select[Any]:
     one = energy_intervals.c
-    hour = _hour_of(one.started_at_us)
+    hour = _step_of(one.started_at_us, HOUR_US)
     sums = [func.sum(one["duration_seconds" if name == "seconds" else name]) for name in _BUCKETS]
     return (
-        select(hour.label("hour_us"), one.tier, one.method, *sums)
+        select(hour.label("hour_us"), one.host, one.tier, one.method, *sums)
         .where(one.started_at_us >= since_us, one.started_at_us < until_us)
-        .group_by(hour, one.tier, one.method)
+        .group_by(hour, one.host, one.tier, one.method)
     )
 
 
-def _hour_of(column: ColumnElement[int]) -> ColumnElement[int]:
+def _step_of(column: ColumnElement[int], step_us: int) -> ColumnElement[int]:
     # Not bound: PostgreSQL must see that what is selected is what is grouped by.
-    return column - column % literal_column(str(HOUR_US))
+    return column - column % literal_column(str(step_us))
 
 
 def _columns_of(table: Table, row: type) -> list[ColumnElement[Any]]:
     return [table.c["hour_us" if field.name == "start_us" else field.name] for field in fields(row)]
-
-
-def _plus(one: EnergySum, other: EnergySum) -> EnergySum:
-    values: dict[str, Any] = {name: getattr(one, name) + getattr(other, name) for name in _COUNTS}
-    for name in _FIGURES:
-        parts = [part for part in (getattr(one, name), getattr(other, name)) if part is not None]
-        values[name] = sum(parts) if parts else None
-    for name in ("operation_kind", "model", "revision"):
-        values[name] = getattr(one, name) if getattr(one, name) == getattr(other, name) else None
-    values["start_us"] = min(one.start_us, other.start_us)
-    return replace(one, **values)

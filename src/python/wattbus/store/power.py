@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, func, select
 
-from wattbus.store.tables import energy_intervals
+from wattbus.store.tables import attempts, energy_intervals, instances
 
 _ONE = energy_intervals.c
 
@@ -28,11 +28,25 @@ class PowerCurve:
     tiers: list[str] = field(default_factory=list)
 
 
-def power_curve(engine: Engine, since_us: int, until_us: int, *, most: int = 240) -> PowerCurve:
-    """Return the power between two times in at most ``most`` points, each the mean of the readings that fall in it."""
+def power_curve(
+    engine: Engine, since_us: int, until_us: int, *, message_id: int | None = None, most: int = 240
+) -> PowerCurve:
+    """Return the power between two times in at most ``most`` points, each the mean of the readings that fall in it.
+
+    With ``message_id``, of the machine that its newest attempt ran on; else the mean of all that were read.
+    """
     width = max(1, (until_us - since_us) // most)
     place = (_ONE.started_at_us - since_us) // width
-    inside = (_ONE.started_at_us >= since_us, _ONE.started_at_us < until_us)
+    inside = [_ONE.started_at_us >= since_us, _ONE.started_at_us < until_us]
+    if message_id is not None:
+        newest = (
+            select(instances.c.host)
+            .join(attempts, attempts.c.instance == instances.c.id)
+            .where(attempts.c.message_id == message_id)
+            .order_by(attempts.c.number.desc())
+            .limit(1)
+        )
+        inside.append(_ONE.host == newest.scalar_subquery())
     with engine.connect() as connection:
         rows = connection.execute(
             select(

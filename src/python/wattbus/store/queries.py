@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Select, case, func, select
 
-from wattbus.energy.record import EnergyRecord, IntervalRecord, Tier
+from wattbus.energy.record import EnergyRecord, IntervalRecord, Scope, Tier
 from wattbus.store.filters import MessageFilter
 from wattbus.store.rows import Header, energy_record
 from wattbus.store.tables import Status, bodies, energy, energy_intervals, event_log, instances, messages
@@ -56,9 +56,20 @@ class EnergyGroup:
 
 
 @dataclass(frozen=True)
-class EnergyBuckets:
-    """What the machine used while the meter ran, by bucket; the buckets sum to the total."""
+class CarbonSum:
+    """Grams of CO2 equivalent of attempts on our side, at one intensity; ``source`` says country, year and origin."""
 
+    g_per_kwh: float
+    source: str
+    grams: float
+    attempts: int
+
+
+@dataclass(frozen=True)
+class EnergyBuckets:
+    """What one machine used while the meter ran, by bucket; the buckets sum to the total."""
+
+    host: str
     tier: str
     method: str
     seconds: float
@@ -175,9 +186,26 @@ def energy_groups(engine: Engine, *, since_us: int = 0) -> list[EnergyGroup]:
         return [EnergyGroup(*row) for row in connection.execute(query)]
 
 
+def carbon_sums(engine: Engine, *, since_us: int = 0) -> list[CarbonSum]:
+    """Return the carbon of our own attempts since a time, one row an intensity and its source."""
+    columns = (energy.c.carbon_intensity_g_per_kwh, energy.c.carbon_source)
+    query: Select[Any] = (
+        select(*columns, func.sum(energy.c.carbon_grams), func.count())
+        .where(
+            energy.c.started_at_us >= since_us,
+            energy.c.carbon_grams.is_not(None),
+            energy.c.scope != Scope.REMOTE.value,
+        )
+        .group_by(*columns)
+        .order_by(*columns)
+    )
+    with engine.connect() as connection:
+        return [CarbonSum(*row) for row in connection.execute(query)]
+
+
 def energy_buckets(engine: Engine, *, since_us: int = 0) -> list[EnergyBuckets]:
-    """Return the buckets of the readings since a time, one row a tier and method."""
-    columns = (energy_intervals.c.tier, energy_intervals.c.method)
+    """Return the buckets of the readings since a time, one row a machine, tier and method."""
+    columns = (energy_intervals.c.host, energy_intervals.c.tier, energy_intervals.c.method)
     sums = [
         func.sum(energy_intervals.c[name])
         for name in (
@@ -185,7 +213,10 @@ def energy_buckets(engine: Engine, *, since_us: int = 0) -> list[EnergyBuckets]:
         )
     ]  # fmt: skip
     query: Select[Any] = (
-        select(*columns, *sums).where(energy_intervals.c.started_at_us >= since_us).group_by(*columns)
+        select(*columns, *sums)
+        .where(energy_intervals.c.started_at_us >= since_us)
+        .group_by(*columns)
+        .order_by(*columns)
     )
     with engine.connect() as connection:
         return [EnergyBuckets(*row) for row in connection.execute(query)]
@@ -206,7 +237,7 @@ def energy_intervals_of(
     engine: Engine, *, since_us: int = 0, limit: int | None = None
 ) -> list[IntervalRecord]:
     """Return the readings of the power feed since a time, the oldest first and ``limit`` at most."""
-    columns = [column for column in energy_intervals.c if column.name not in ("id", "instance")]
+    columns = [column for column in energy_intervals.c if column.name not in ("id", "instance", "host")]
     query = (
         select(*columns)
         .where(energy_intervals.c.started_at_us >= since_us)

@@ -232,15 +232,16 @@ def energy_of(engine: Engine, item: str) -> list[EnergyGroup]:
 
 
 def buckets(engine: Engine, since_us: int) -> list[EnergyBuckets]:
-    """Return what the machine used since a time, by bucket, of the newest readings."""
+    """Return what each machine used since a time, by bucket, of the newest readings."""
     names = (
         "duration_seconds", "total_joules", "operations_joules", "idle_joules", "others_joules", "overhead_joules",
     )  # fmt: skip
     interval = energy_intervals.c
     query: Select[Any] = (
-        select(interval.tier, interval.method, *(func.sum(interval[name]) for name in names))
+        select(interval.host, interval.tier, interval.method, *(func.sum(interval[name]) for name in names))
         .where(interval.id > _newest(energy_intervals), interval.started_at_us >= since_us)
-        .group_by(interval.tier, interval.method)
+        .group_by(interval.host, interval.tier, interval.method)
+        .order_by(interval.host, interval.tier, interval.method)
     )
     with engine.connect() as connection:
         return [EnergyBuckets(*row) for row in connection.execute(query)]

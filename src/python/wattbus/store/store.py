@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, insert, or_, select, update
 
 from wattbus import killpoints
 from wattbus.clock import SYSTEM, Clock
@@ -26,6 +26,7 @@ from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Ti
 from wattbus.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 from wattbus.home import Home, write_durably
 from wattbus.store.database import HomeLock, close_store, open_store, transaction
+from wattbus.store.machines import booking
 from wattbus.store.moves import resumed_us
 from wattbus.store.rows import Claimed, Event, Header, ProcessRow, energy_row
 from wattbus.store.slots import Slot
@@ -53,6 +54,7 @@ STREAM = "::stream:"
 #: The detail of a running attempt that is known to be in a worker's hands.
 BEGUN = "begun"
 _NAP_SECONDS = 1.0
+_SILENT_LEASES = 6  # a process whose heart has not beaten for so long reads no meter any more
 _LOOK_SECONDS = 0.1  # where other processes may fill a queue
 
 
@@ -67,6 +69,7 @@ class Store:
         self._poison_after = poison_after
         self._steady_base_us = clock.now_us() - int(clock.monotonic() * 1e6)
         self.instance = uuid.uuid4().hex[:12]
+        self._host = socket.gethostname()
         self._lock: HomeLock | None = HomeLock(home)
         try:
             home.tidy()
@@ -92,7 +95,7 @@ class Store:
         """Register this process and take back what a dead one left behind."""
         now = self.now_us()
         row = {
-            "id": self.instance, "production": production, "pid": os.getpid(), "host": socket.gethostname(),
+            "id": self.instance, "production": production, "pid": os.getpid(), "host": self._host,
             "status": "Running", "started_us": now, "heartbeat_us": now, "stopped_us": None,
         }  # fmt: skip
         with transaction(self.engine) as connection:
@@ -345,13 +348,23 @@ class Store:
         self._writer.submit_later(Notes(settled=rows, run=steps))
 
     def _interval_step(self, interval: IntervalRecord) -> Callable[[Any], None]:
-        values = (
-            self.instance, interval.started_at_us, interval.duration_seconds, interval.total_joules,
-            interval.operations_joules, interval.idle_joules, interval.others_joules, interval.overhead_joules,
-            str(interval.tier), interval.method,
-        )  # fmt: skip
+        def values(of: IntervalRecord, host: str) -> tuple[Any, ...]:
+            return (
+                self.instance, of.started_at_us, of.duration_seconds, of.total_joules, of.operations_joules,
+                of.idle_joules, of.others_joules, of.overhead_joules, str(of.tier), of.method, host,
+            )  # fmt: skip
+
         statement = self._transactions.statements.insert_interval
-        return lambda cursor: statement.run_many(cursor, [values])
+        if not self.shared:
+            return lambda cursor: statement.run_many(cursor, [values(interval, self._host)])
+
+        dialect = self.engine.dialect
+
+        def book(cursor: Any) -> None:
+            if (booked := booking(cursor, dialect, self.instance, self._host, interval)) is not None:
+                statement.run_many(cursor, [values(*booked)])
+
+        return book
 
     def flush(self) -> None:
         """Block until everything handed over so far is durable."""
@@ -395,16 +408,36 @@ class Store:
             rows = connection.execute(lost.order_by(attempts.c.message_id)).all()
             for row in rows:
                 self._take_back(connection, row)
-            if not self.shared:
-                connection.execute(
-                    update(energy)
-                    .where(energy.c.status == EnergyStatus.PENDING.value)
-                    .values(
-                        status=EnergyStatus.NOT_MEASURED.value,
-                        reason="the process ended before the interval that holds this attempt was read",
-                    )
+            connection.execute(
+                update(energy)
+                .where(*self._never_read())
+                .values(
+                    status=EnergyStatus.NOT_MEASURED.value,
+                    reason="the process ended before the interval that holds this attempt was read",
                 )
+            )
         return len(rows)
+
+    def _never_read(self) -> list[ColumnElement[bool]]:
+        """Return which energy records wait for a reading that nobody will make: those of processes that are gone."""
+        pending = energy.c.status == EnergyStatus.PENDING.value
+        if not self.shared:
+            return [pending]
+        silent_us = self.now_us() - int(_SILENT_LEASES * LEASE_SECONDS * 1e6)
+        gone = select(instances.c.id).where(
+            instances.c.id != self.instance,
+            or_(instances.c.status != "Running", instances.c.heartbeat_us < silent_us),
+        )
+        of_them = (
+            select(attempts.c.message_id)
+            .where(
+                attempts.c.message_id == energy.c.message_id,
+                attempts.c.number == energy.c.attempt,
+                attempts.c.instance.in_(gone),
+            )
+            .exists()
+        )
+        return [pending, of_them]
 
     def _take_back(self, connection: Connection, row: Any) -> None:
         blamed = row.number == 1 or row.detail == BEGUN

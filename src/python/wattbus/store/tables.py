@@ -307,7 +307,20 @@ energy_intervals = Table(
     Column("overhead_joules", Float, nullable=False),
     Column("tier", String(20), nullable=False),
     Column("method", Text, nullable=False),
+    Column("host", String(128), nullable=False, server_default=""),  # the machine that was read
     Index("energy_intervals_by_time", "started_at_us"),
+)
+
+# Where processes share a store: which of those on one machine counts what the machine uses.
+energy_readers = Table(
+    "energy_readers",
+    metadata,
+    Column("machine", String(64), primary_key=True),  # its running kernel, the same in all its containers
+    Column("instance", String(32), nullable=False),
+    Column("host", String(128), nullable=False),
+    Column("tier", String(20), nullable=False),
+    Column("method", Text, nullable=False),
+    Column("counted_until_us", BigInteger, nullable=False),
 )
 
 # What the records of each hour add up to, kept once the hour is over; always to be made again from the records.
@@ -340,6 +353,7 @@ energy_bucket_hours = Table(
     "energy_bucket_hours",
     metadata,
     Column("hour_us", BigInteger, nullable=False),
+    Column("host", String(128), nullable=False, server_default=""),
     Column("tier", String(20), nullable=False),
     Column("method", Text, nullable=False),
     Column("seconds", Float, nullable=False),

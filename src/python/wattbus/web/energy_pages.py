@@ -12,10 +12,12 @@ from markupsafe import Markup
 
 from wattbus import words
 from wattbus.energy.advice import Measured, machine_in_words, measured_here
-from wattbus.energy.carbon import carbon_intensity
+from wattbus.energy.calibration import IdlePower
+from wattbus.energy.carbon import configured_intensity
+from wattbus.energy.factors import FactorFigure, Factors, configured_factors
 from wattbus.energy.hardware import read_machine
 from wattbus.energy.label import JOULES_PER_WH
-from wattbus.energy.record import IntervalRecord, Tier
+from wattbus.energy.record import IntervalRecord, Scope, Tier
 from wattbus.energy.tiers import SCOPES, TIERS, TierMeaning
 from wattbus.errors import BadRequest
 from wattbus.store.energy_queries import (
@@ -67,12 +69,17 @@ class EnergyRow:
 
 @dataclass(frozen=True)
 class BucketView:
-    """What the machine used, of one tier and method: the sum of the span, and the steps of it."""
+    """What one machine used, of one tier and method: the sum of the span, and the steps of it.
+
+    ``factors`` are what the stated factors give for it: they stand beside the energy and are in no sum.
+    """
 
     total: BucketSum
     difference_joules: float
     step_seconds: int
     steps: list[BucketSum]
+    factors: list[FactorFigure]
+    operations_factors: list[FactorFigure]
 
 
 @dataclass(frozen=True)
@@ -127,11 +134,23 @@ class PowerView:
 
 
 @dataclass(frozen=True)
+class StatedFactor:
+    """A factor of the configuration, with who says it."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
 class MachineView:
-    """How this machine is measured, and what would improve it."""
+    """How this machine is measured, what it spends at rest, and what would improve the measuring."""
 
     machine: str
     measured: list[Measured]
+    idle: IdlePower | None
+    idle_tier: str
+    factors: list[StatedFactor]
     carbon: Carbon
     tiers: list[TierMeaning]
 
@@ -149,7 +168,7 @@ def add(twins: Twins, desk: Desk) -> None:
         until_us = _us_of(last) + DAY_US
         since_us = until_us - days * DAY_US
         with desk.reading() as engine:
-            found = [] if engine is None else energy_sums(engine, since_us, until_us)
+            found = [] if engine is None else energy_sums(engine, since_us, until_us, step_us=DAY_US)
             readings = [] if engine is None else bucket_sums(engine, since_us, until_us)
         chosen = [one for one in found if not item or one.item == item]
         by_item = rows_of(chosen, lambda one: (one.item, one.operation_kind), lambda one: (one.item, ""))
@@ -169,7 +188,11 @@ def add(twins: Twins, desk: Desk) -> None:
             by_model=sorted(by_model, key=_most_first)[:_MOST_ROWS],
             by_day=sorted(by_day, key=lambda row: row.name, reverse=True)[:_MOST_ROWS],
             left_out=sum(max(0, len(rows) - _MOST_ROWS) for rows in (by_item, by_model, by_day)),
-            buckets=buckets_of(readings, HOUR_US if days <= _DAYS_BY_THE_HOUR else DAY_US),
+            buckets=buckets_of(
+                readings,
+                HOUR_US if days <= _DAYS_BY_THE_HOUR else DAY_US,
+                configured_factors(desk.config),
+            ),
             carbon=_carbon(desk, chosen),
             tiers=list(TIERS),
         )
@@ -201,6 +224,9 @@ def add(twins: Twins, desk: Desk) -> None:
         return MachineView(
             machine_in_words(here),
             measured_here(facts, here, on=desk.config.energy),
+            None if running is None else running.ledger.idle,
+            Tier.NONE if facts is None or facts.cpu is None else facts.cpu.tier,
+            [StatedFactor(*one) for one in configured_factors(desk.config).stated()],
             _carbon(desk, []),
             list(TIERS),
         )
@@ -289,14 +315,27 @@ def day_of(time_us: int) -> str:
 # -- buckets ---------------------------------------------------------------------------------------------------------
 
 
-def buckets_of(readings: Sequence[BucketSum], step_us: int) -> list[BucketView]:
-    """Return the buckets of each tier and method: what they sum to, and the steps of it."""
+def buckets_of(readings: Sequence[BucketSum], step_us: int, factors: Factors) -> list[BucketView]:
+    """Return the buckets of each machine, tier and method: what they sum to, and the steps of it."""
     views = []
     for total in added_buckets(readings, 400 * 366 * DAY_US):
-        same = [one for one in readings if (one.tier, one.method) == (total.tier, total.method)]
+        same = [one for one in readings if _source(one) == _source(total)]
         steps = added_buckets(same, step_us)
-        views.append(BucketView(total, total.difference_joules, step_us // 1_000_000, steps))
+        views.append(
+            BucketView(
+                total,
+                total.difference_joules,
+                step_us // 1_000_000,
+                steps,
+                factors.figures(total.total_joules, total.seconds),
+                factors.figures(total.operations_joules),
+            )
+        )
     return sorted(views, key=lambda view: view.total.seconds, reverse=True)
+
+
+def _source(one: BucketSum) -> tuple[str, str, str]:
+    return one.host, one.tier, one.method
 
 
 def bars_of(view: BucketView) -> list[Bar]:
@@ -347,8 +386,8 @@ def _watts(one: IntervalRecord) -> PowerStep:
 
 def _carbon(desk: Desk, sums: Sequence[EnergySum]) -> Carbon:
     """Return the grams of our own attempts; those of the remote side are never among them."""
-    intensity = carbon_intensity(g_per_kwh=desk.config.carbon_g_per_kwh, country=desk.config.country)
-    known = [one for one in sums if one.with_carbon and one.scope == "local"]
+    intensity = configured_intensity(desk.config)
+    known = [one for one in sums if one.with_carbon and one.scope != Scope.REMOTE.value]
     return Carbon(
         None if intensity is None else intensity.g_per_kwh,
         "unknown: set WATTBUS_COUNTRY" if intensity is None else intensity.label,

@@ -106,7 +106,11 @@ def add(twins: Twins, desk: Desk) -> None:
         with desk.store() as engine:
             run = _with_model(desk, get_trainings(engine, [message_id])[0])
             until = run.ended_us or int(time.time() * 1e6)
-            power = PowerCurve() if run.started_us is None else power_curve(engine, run.started_us, until)
+            power = (
+                PowerCurve()
+                if run.started_us is None
+                else power_curve(engine, run.started_us, until, message_id=run.id)
+            )
         return _view(desk, run, power, until)
 
     def cancel(message_id: int, who: Who) -> Cancelled:
