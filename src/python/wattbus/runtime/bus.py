@@ -23,7 +23,7 @@ from wattbus.runtime.tally import EndOf, Tally
 from wattbus.runtime.types import MessageTypes, sealed
 from wattbus.runtime.undelivered import Undelivered
 from wattbus.store.batch import ProcessChanged
-from wattbus.store.rows import Claimed, Event, Header, energy_row
+from wattbus.store.rows import Claimed, Event, Header, energy_row, header_of
 from wattbus.store.store import Store
 from wattbus.store.tables import Priority, Status
 from wattbus.store.units import Acceptance, Delivery, Ending
@@ -100,35 +100,21 @@ class Bus(Callers):
                 raise RequestFailed(self._broken[target])
         cause = origin.cause
         self.active[origin.item] = self.place.clock.monotonic()
-        header = Header(
-            id=0,
-            session_id=cause.session_id if cause is not None else origin.session_id,
-            super_session=None,
-            parent_id=cause.id if cause is not None else None,
-            corresponding_id=None,
+        header = header_of(
             type="Request",
-            invocation="Queue",
-            source_item=origin.item,
-            source_business_type=origin.business_type,
-            target_item=item.name,
-            target_business_type=item.business_type,
+            session_id=cause.session_id if cause is not None else origin.session_id,
+            parent_id=cause.id if cause is not None else None,
+            source=(origin.item, origin.business_type),
+            target=(item.name, item.business_type),
             target_queue=queue or item.name,
             return_queue=return_queue,
             body_class=body.classname if body is not None else "",
-            body_id=None,
             description=description or "",
             priority=priority,
             status=_QUEUED,
-            is_error=False,
-            error_status=None,
-            resent=None,
-            attempts=0,
-            not_before_us=0,
             response_required=response_required,
             completion_key=completion_key,
             idempotency_key=idempotency_key,
-            time_created_us=0,
-            time_processed_us=None,
         )
         return self.store.prepare(
             header,
@@ -256,28 +242,20 @@ class Bus(Callers):
     ) -> Header:
         # The response to a process is a message of its queue; to everyone else it is delivered as it is written.
         queued = request.return_queue is not None
-        return request._replace(
+        return header_of(
+            type="Response",
+            session_id=request.session_id,
+            super_session=request.super_session,
             parent_id=request.id,
             corresponding_id=request.id,
-            type="Response",
-            source_item=request.target_item,
-            source_business_type=request.target_business_type,
-            target_item=request.source_item,
-            target_business_type=request.source_business_type,
+            source=(request.target_item, request.target_business_type),
+            target=(request.source_item, request.source_business_type),
             target_queue=request.return_queue or "",
-            return_queue=None,
             body_class=response.classname if response is not None else "",
-            body_id=None,
-            description="",
+            priority=request.priority,
             status=_QUEUED if queued else _COMPLETED,
-            is_error=error_status is not None,
             error_status=error_status,
-            resent=None,
-            attempts=0,
-            not_before_us=0,
-            response_required=False,
-            idempotency_key=None,
-            time_created_us=0,
+            completion_key=request.completion_key,
             time_processed_us=None if queued else self.store.now_us(),
         )
 

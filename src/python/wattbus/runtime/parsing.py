@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import Any
 
@@ -23,13 +24,22 @@ _NO_PICKLE_FROM_OUTSIDE = (
 
 def from_outside(message: Any) -> Envelope:
     """Return the body of a message that a door brings; refuse what none may bring."""
-    if iris_pickle.is_pickle_class(type(message)) or isinstance(message, iris_pickle.PickleEnvelope):
-        raise Refused(_NO_PICKLE_FROM_OUTSIDE.format(type(message).__name__))
-    if not isinstance(message, BaseModel | IrisObject) and not is_message_type(type(message)):
-        raise BadRequest(
-            f"a {type(message).__name__} is no message: build one, such as MLRequest(inputs='text')."
-        )
+    cls = type(message)
+    if _is_pickled(cls):
+        raise Refused(_NO_PICKLE_FROM_OUTSIDE.format(cls.__name__))
+    if not _is_message(cls):
+        raise BadRequest(f"a {cls.__name__} is no message: build one, such as MLRequest(inputs='text').")
     return write_envelope(message)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_pickled(cls: type) -> bool:
+    return iris_pickle.is_pickle_class(cls) or issubclass(cls, iris_pickle.PickleEnvelope)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_message(cls: type) -> bool:
+    return issubclass(cls, BaseModel | IrisObject) or is_message_type(cls)
 
 
 def parse(cls: type, body: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -177,5 +178,6 @@ class Requests:
         return body
 
 
+@functools.lru_cache(maxsize=64)
 def _door(name: str) -> Origin:
     return Origin(f"Door.{name}", "BusinessService")

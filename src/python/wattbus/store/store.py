@@ -223,7 +223,7 @@ class Store:
         if intake.ready:
             with contextlib.suppress(IndexError):  # another worker was faster
                 claimed = intake.ready.popleft()
-                if len(intake.ready) * 2 < intake.limit:
+                if len(intake.ready) * 2 < intake.limit and not self._transactions.is_empty(queue):
                     self._writer.submit_later(*after, Notes(asked=queue))
                 elif after:
                     self._writer.submit_later(*after)

@@ -16,7 +16,7 @@ from wattbus.errors import StoreError
 from wattbus.store.batch import Batch, Grabbing, InProgress, LeaseLost, ProcessChanged, pass_kill_points
 from wattbus.store.depths import Depths
 from wattbus.store.line import Line
-from wattbus.store.rows import Attempt, Claimed, Header
+from wattbus.store.rows import Attempt, Claimed, Header, handed_over
 from wattbus.store.slots import Intake, Slot
 from wattbus.store.statements import Statements
 from wattbus.store.tables import Outcome, Status
@@ -168,6 +168,10 @@ class StoreTransactions:
     def intake_queues(self) -> list[str]:
         """Return the queues that have had an intake."""
         return list(self._intakes)
+
+    def is_empty(self, queue: str) -> bool:
+        """Tell whether nothing ready is known in a queue. An idle worker has it looked at all the same."""
+        return queue in self._empty
 
     def queues_waited_for(self) -> list[str]:
         """Return the queues that have an idle worker."""
@@ -357,7 +361,7 @@ class StoreTransactions:
                 batch.filled.add(queue)
                 continue
             handed[queue] += 1
-            header = header._replace(status=_DELIVERED, attempts=1)
+            header = handed_over(header, _DELIVERED)
             batch.headers[index] = header
             if slot is not None:
                 woken[queue] += 1
