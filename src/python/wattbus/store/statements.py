@@ -201,6 +201,12 @@ class Change:
         self._own_of = _picker(range(own))
         self._row = f"({', '.join([place] * own)})"
         self._texts: dict[int, str] = {}
+        # A table of one row costs SQLite more than the row's update.
+        self._alone = dialect.name == "sqlite"
+        if self._alone:
+            count = itertools.count(own + 1)
+            by_name = re.sub(rf"{CHANGED.name}\.column(\d)", r"?\1", self._head + self._rest)
+            self._texts[1] = re.sub(r"\?(?!\d)", lambda _: f"?{next(count)}", by_name)
 
     def run_many(self, cursor: Any, rows: Sequence[tuple[Any, ...]]) -> int:
         """Update the rows and return how many were there."""
@@ -213,8 +219,12 @@ class Change:
             before, after = bound[: self._before], bound[self._before :]
             for size in _SIZES:
                 while count - start >= size:
-                    some = chain.from_iterable(group[start : start + size])
-                    cursor.execute(self._texts.get(size) or self._text(size), [*before, *some, *after])
+                    if size == 1 and self._alone:
+                        values = [*group[start], *bound]
+                    else:
+                        some = chain.from_iterable(group[start : start + size])
+                        values = [*before, *some, *after]
+                    cursor.execute(self._texts.get(size) or self._text(size), values)
                     changed += cursor.rowcount
                     start += size
         return changed
