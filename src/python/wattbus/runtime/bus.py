@@ -8,6 +8,7 @@ crash at any point leaves either a message to be worked on again or a finished o
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -119,7 +120,7 @@ class Bus(Callers):
         return self.store.prepare(
             header,
             self._written(body),
-            on_committed=None if waiter is None else lambda accepted: self._expect(accepted, waiter),
+            on_committed=None if waiter is None else functools.partial(self._expect, waiter),
             on_failed=None if waiter is None else waiter.refuse,
             limit=limit,
         )
@@ -196,8 +197,8 @@ class Bus(Callers):
             energy=[energy_row(record) for record in result.energy],
             process=result.process,
             poison=poison,
-            on_committed=lambda _delivery: self._stored(claimed, answered, ending, result),
-            on_failed=lambda _delivery, error: self._refused(claimed, result, error),
+            on_committed=functools.partial(self._stored, answered, ending, result),
+            on_failed=functools.partial(self._refused, result),
         )
 
     def _response(self, request: Header, ending: Ending, result: Result) -> Acceptance | None:
@@ -259,14 +260,16 @@ class Bus(Callers):
             time_processed_us=None if queued else self.store.now_us(),
         )
 
-    def _stored(self, claimed: Claimed, request: Header, ending: Ending, result: Result) -> None:
+    def _stored(self, request: Header, ending: Ending, result: Result, delivery: Delivery) -> None:
+        claimed = delivery.claimed
         if result.when_stored is not None:
             result.when_stored(True)
         self.tally.ended(claimed, request, result.ending, ending, result.duration_seconds)
         self.tally.settled(result.energy)
         if self.hears_of_ends is not None:
             self.hears_of_ends(EndOf(claimed.header.id, claimed.attempt, request.id))
-        self.progress.pop(request.id, None)
+        if self.progress:
+            self.progress.pop(request.id, None)
         if ending in (Ending.COMPLETED, Ending.ERROR, Ending.SUSPENDED):
             self._wake(request.id, result.response, result.error_status)
         if self.alert_watch is not None and ending in (Ending.ERROR, Ending.SUSPENDED):
@@ -274,8 +277,9 @@ class Bus(Callers):
                 request.target_item, request.id, request.session_id, result.error_status or ""
             )
 
-    def _refused(self, claimed: Claimed, result: Result, error: Exception) -> None:
+    def _refused(self, result: Result, delivery: Delivery, error: Exception) -> None:
         """The store did not take the result: it is kept and delivered again, unless another worker has the message."""
+        claimed = delivery.claimed
         if result.when_stored is not None:
             result.when_stored(False)
         if isinstance(error, ProcessChanged):

@@ -62,7 +62,8 @@ class Handle:
     def finish(self) -> None:
         """End with the message in hand."""
         self._streams.close()
-        self._open.clear()
+        if self._open:
+            self._open.clear()
         self.handling = None
 
     def _origin(self) -> Origin:

@@ -76,7 +76,7 @@ class Requests:
                 answered.set_result(None)
 
         courier = courier_of(loop)
-        waiter = Waiter(lambda: courier.bring(settle))
+        waiter = Waiter(functools.partial(courier.bring, settle))
         self.store.accept_later(self._watched(item, message, door, None, waiter))
         if self.store.shared:
             await asyncio.to_thread(self.bus.wait, waiter)

@@ -119,28 +119,34 @@ class Insert:
         self._texts: dict[tuple[tuple[int, ...], tuple[int, ...], int], str] = {}
 
     def run_many(self, cursor: Any, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert the rows, those that share the same together, with the same number of Nones: most lack the same."""
+        """Insert the rows, those that share the same together."""
         if len(rows) == 1:
             self._run_one(cursor, rows[0])
             return
         shared_of = self._shared_of
-        alike: dict[tuple[Any, int], list[tuple[Any, ...]]] = {}
+        alike: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
         for row in rows:
-            alike.setdefault((shared_of(row), row.count(None)), []).append(row)
-        for (shared, _), group in alike.items():
+            shared = shared_of(row)
+            group = alike.get(shared)
+            if group is None:
+                alike[shared] = [row]
+            else:
+                group.append(row)
+        for shared, group in alike.items():
             self._run_group(cursor, shared, group)
 
     def _run_group(self, cursor: Any, shared: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> None:
         count = len(rows)
+        own = self._own
         cells = list(map(self._own_of, rows))
-        columns = list(zip(*cells, strict=True))
-        own = tuple(
-            [index for index, column in zip(self._own, columns, strict=True) if column.count(None) != count]
-        )
-        if len(own) < len(columns):
-            cells = list(
-                zip(*[column for column in columns if column.count(None) != count], strict=True)
-            )
+        if None in cells[0]:
+            given = [
+                (index, column)
+                for index, column in zip(own, zip(*cells, strict=True), strict=True)
+                if column[0] is not None or column.count(None) != count
+            ]
+            own = tuple([index for index, _ in given])
+            cells = list(zip(*[column for _, column in given], strict=True))
         once = tuple([index for index, value in zip(self._shared, shared, strict=True) if value is not None])
         constants = self._bound([value for value in shared if value is not None])
         start = 0

@@ -221,8 +221,10 @@ class _Bell:
         if self._rung:
             return
         self._rung = True
-        with contextlib.suppress(RuntimeError):  # two rang at once: the lock is open already
+        try:
             self._lock.release()
+        except RuntimeError:  # two rang at once: the lock is open already
+            return
 
     def wait(self, seconds: float) -> None:
         """Wait for a ring, so long at most (-1: for ever); one that came before is enough.
