@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from typing import Any
 
@@ -13,7 +12,7 @@ from wattbus.errors import BadRequest, Refused, unknown_name_sentence
 from wattbus.runtime import iris_pickle, persistent
 from wattbus.runtime.iris import Envelope, IrisObject
 from wattbus.runtime.iris_messages import MessageBody
-from wattbus.runtime.types import is_message_type, type_name, write_envelope
+from wattbus.runtime.types import is_message_type, once_a_class, type_name, write_envelope
 
 #: A body of more than this many characters is refused before it is parsed.
 LARGEST_BODY = 256 * 1024 * 1024
@@ -32,12 +31,12 @@ def from_outside(message: Any) -> Envelope:
     return write_envelope(message)
 
 
-@functools.lru_cache(maxsize=1024)
+@once_a_class
 def _is_pickled(cls: type) -> bool:
     return iris_pickle.is_pickle_class(cls) or issubclass(cls, iris_pickle.PickleEnvelope)
 
 
-@functools.lru_cache(maxsize=1024)
+@once_a_class
 def _is_message(cls: type) -> bool:
     return issubclass(cls, BaseModel | IrisObject) or is_message_type(cls)
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from iop.messages.base import _Message, _PydanticMessage
 from iop.messages.persistent import register_persistent_message_class
@@ -30,7 +30,13 @@ from wattbus.runtime.production import ProductionConfig
 from wattbus.runtime.readers import reader_of
 from wattbus.secrets import Vault
 
+T = TypeVar("T")
 _MESSAGE_BASES = (_Message, _PydanticMessage)
+
+
+def once_a_class(function: Callable[[type], T]) -> Callable[[type], T]:
+    """Have a question about a class asked once, and not again for each message of the class."""
+    return functools.lru_cache(maxsize=1024)(function)
 
 
 class MessageTypes:
@@ -248,7 +254,7 @@ def write_envelope(message: Any) -> Envelope:
     return written
 
 
-@functools.lru_cache(maxsize=1024)
+@once_a_class
 def _plain_name(cls: type) -> str | None:
     """Return the name of a class whose messages are written field by field; None for another kind of class."""
     plain = issubclass(cls, _Message) and dataclasses.is_dataclass(cls)

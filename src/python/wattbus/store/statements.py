@@ -198,7 +198,7 @@ class Change:
     def __init__(self, clause: Update, dialect: Dialect, own: int, shared: Sequence[str]) -> None:
         """``clause`` is from ``CHANGED``: the first ``own`` values of a row; the others are bound by their names."""
         compiled = clause.compile(dialect=dialect)
-        order = [name for name in compiled.positiontup or () if name in shared]  # type: ignore[attr-defined]
+        order = [name for name in compiled.positiontup or () if name in shared]
         self._head, self._rest = str(compiled).split(f"FROM {CHANGED.name}")
         self._bound: Callable[[list[Any]], list[Any]] = _numbers if dialect.name == "sqlite" else list
         place = "?" if dialect.name == "sqlite" else "%s"

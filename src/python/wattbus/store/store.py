@@ -5,7 +5,6 @@ It is the queue as well: a message is a row before it is anything else, and no r
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import heapq
 import os
