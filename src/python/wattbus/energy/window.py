@@ -182,10 +182,7 @@ class Window(NullWindow):
         here = _HERE
         now = time.thread_time_ns() if here.native_id == self.thread_id else self._clock_ns()
         self._pause(now)
-        if here.current is self and self._outer is _NULL:
-            here.current = _NULL
-        else:
-            leave(self, now)
+        leave(self, now)
         if self._children is not None:
             self.sample_children()
         closed = self._ledger.clock()

@@ -268,8 +268,7 @@ class Bus(Callers):
         self.tally.settled(result.energy)
         if self.hears_of_ends is not None:
             self.hears_of_ends(EndOf(claimed.header.id, claimed.attempt, request.id))
-        if self.progress:
-            self.progress.pop(request.id, None)
+        self.progress.pop(request.id, None)
         if ending in (Ending.COMPLETED, Ending.ERROR, Ending.SUSPENDED):
             self._wake(request.id, result.response, result.error_status)
         if self.alert_watch is not None and ending in (Ending.ERROR, Ending.SUSPENDED):

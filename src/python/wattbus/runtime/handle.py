@@ -62,8 +62,7 @@ class Handle:
     def finish(self) -> None:
         """End with the message in hand."""
         self._streams.close()
-        if self._open:
-            self._open.clear()
+        self._open.clear()
         self.handling = None
 
     def _origin(self) -> Origin:
