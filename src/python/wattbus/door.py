@@ -7,7 +7,7 @@ with wattbus.run() as bus:
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -106,9 +106,9 @@ class PythonDoor:
             item, message, timeout_seconds=timeout_seconds, idempotency_key=idempotency_key
         )
 
-    async def request_async(self, item: str, message: Any) -> Any:
+    def request_async(self, item: str, message: Any) -> Coroutine[Any, Any, Any]:
         """Do as :meth:`request` in an event loop, which goes on meanwhile."""
-        return await self.production.request_async(item, message)
+        return self.production.request_async(item, message)
 
     def submit(
         self,

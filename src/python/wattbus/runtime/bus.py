@@ -8,6 +8,7 @@ crash at any point leaves either a message to be worked on again or a finished o
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from wattbus.runtime.tally import EndOf, Tally
 from wattbus.runtime.types import MessageTypes, sealed
 from wattbus.runtime.undelivered import Undelivered
 from wattbus.store.batch import ProcessChanged
-from wattbus.store.rows import Claimed, Event, Header, energy_row
+from wattbus.store.rows import Claimed, Event, Header, energy_row, header_of
 from wattbus.store.store import Store
 from wattbus.store.tables import Priority, Status
 from wattbus.store.units import Acceptance, Delivery, Ending
@@ -100,40 +101,26 @@ class Bus(Callers):
                 raise RequestFailed(self._broken[target])
         cause = origin.cause
         self.active[origin.item] = self.place.clock.monotonic()
-        header = Header(
-            id=0,
-            session_id=cause.session_id if cause is not None else origin.session_id,
-            super_session=None,
-            parent_id=cause.id if cause is not None else None,
-            corresponding_id=None,
+        header = header_of(
             type="Request",
-            invocation="Queue",
-            source_item=origin.item,
-            source_business_type=origin.business_type,
-            target_item=item.name,
-            target_business_type=item.business_type,
+            session_id=cause.session_id if cause is not None else origin.session_id,
+            parent_id=cause.id if cause is not None else None,
+            source=(origin.item, origin.business_type),
+            target=(item.name, item.business_type),
             target_queue=queue or item.name,
             return_queue=return_queue,
             body_class=body.classname if body is not None else "",
-            body_id=None,
             description=description or "",
             priority=priority,
             status=_QUEUED,
-            is_error=False,
-            error_status=None,
-            resent=None,
-            attempts=0,
-            not_before_us=0,
             response_required=response_required,
             completion_key=completion_key,
             idempotency_key=idempotency_key,
-            time_created_us=0,
-            time_processed_us=None,
         )
         return self.store.prepare(
             header,
             self._written(body),
-            on_committed=None if waiter is None else lambda accepted: self._expect(accepted, waiter),
+            on_committed=None if waiter is None else functools.partial(self._expect, waiter),
             on_failed=None if waiter is None else waiter.refuse,
             limit=limit,
         )
@@ -210,8 +197,8 @@ class Bus(Callers):
             energy=[energy_row(record) for record in result.energy],
             process=result.process,
             poison=poison,
-            on_committed=lambda _delivery: self._stored(claimed, answered, ending, result),
-            on_failed=lambda _delivery, error: self._refused(claimed, result, error),
+            on_committed=functools.partial(self._stored, answered, ending, result),
+            on_failed=functools.partial(self._refused, result),
         )
 
     def _response(self, request: Header, ending: Ending, result: Result) -> Acceptance | None:
@@ -256,32 +243,25 @@ class Bus(Callers):
     ) -> Header:
         # The response to a process is a message of its queue; to everyone else it is delivered as it is written.
         queued = request.return_queue is not None
-        return request._replace(
+        return header_of(
+            type="Response",
+            session_id=request.session_id,
+            super_session=request.super_session,
             parent_id=request.id,
             corresponding_id=request.id,
-            type="Response",
-            source_item=request.target_item,
-            source_business_type=request.target_business_type,
-            target_item=request.source_item,
-            target_business_type=request.source_business_type,
+            source=(request.target_item, request.target_business_type),
+            target=(request.source_item, request.source_business_type),
             target_queue=request.return_queue or "",
-            return_queue=None,
             body_class=response.classname if response is not None else "",
-            body_id=None,
-            description="",
+            priority=request.priority,
             status=_QUEUED if queued else _COMPLETED,
-            is_error=error_status is not None,
             error_status=error_status,
-            resent=None,
-            attempts=0,
-            not_before_us=0,
-            response_required=False,
-            idempotency_key=None,
-            time_created_us=0,
+            completion_key=request.completion_key,
             time_processed_us=None if queued else self.store.now_us(),
         )
 
-    def _stored(self, claimed: Claimed, request: Header, ending: Ending, result: Result) -> None:
+    def _stored(self, request: Header, ending: Ending, result: Result, delivery: Delivery) -> None:
+        claimed = delivery.claimed
         if result.when_stored is not None:
             result.when_stored(True)
         self.tally.ended(claimed, request, result.ending, ending, result.duration_seconds)
@@ -296,8 +276,9 @@ class Bus(Callers):
                 request.target_item, request.id, request.session_id, result.error_status or ""
             )
 
-    def _refused(self, claimed: Claimed, result: Result, error: Exception) -> None:
+    def _refused(self, result: Result, delivery: Delivery, error: Exception) -> None:
         """The store did not take the result: it is kept and delivered again, unless another worker has the message."""
+        claimed = delivery.claimed
         if result.when_stored is not None:
             result.when_stored(False)
         if isinstance(error, ProcessChanged):

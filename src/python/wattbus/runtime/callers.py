@@ -169,7 +169,7 @@ class Callers:
         if waiter is not None:
             waiter.answer(response, error_status)
 
-    def _expect(self, accepted: Acceptance, waiter: Waiter) -> None:
+    def _expect(self, waiter: Waiter, accepted: Acceptance) -> None:
         waiter.message_id = accepted.id
         if accepted.known:  # who sent it first may still wait
             waiter.beside = self._waiters.get(accepted.id)

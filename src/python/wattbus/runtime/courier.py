@@ -24,15 +24,16 @@ class Courier:
             return
         self._called = True
         loop = self._loop()
-        with contextlib.suppress(RuntimeError):
-            if loop is not None:
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         # First: what comes from here on calls again.
         self._called = False
-        while self._ready:
-            self._ready.popleft()()
+        ready = self._ready
+        while ready:
+            ready.popleft()()
 
 
 _couriers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Courier] = weakref.WeakKeyDictionary()

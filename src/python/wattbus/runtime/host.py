@@ -51,6 +51,7 @@ class Host:
         self.state = "Starting"
         self.error: str | None = None
         self._handled: tuple[str, ...] | None = None
+        self._accepts: dict[type, bool] = {}
         self._lock = threading.Lock()
         self._made: dict[type, Any] = {}
 
@@ -63,7 +64,13 @@ class Host:
 
     def accepts(self, cls: type) -> bool:
         """Tell whether the component has a handler for the type; True while that is not known yet."""
-        return self._handled is None or any(key in self._handled for key in handler_keys(cls))
+        handled = self._handled
+        if handled is None:
+            return True
+        known = self._accepts.get(cls)
+        if known is None:
+            known = self._accepts[cls] = any(key in handled for key in handler_keys(cls))
+        return known
 
     @property
     def handled(self) -> tuple[str, ...]:
@@ -77,7 +84,7 @@ class Host:
         from wattbus.runtime.service import Keepalive, ServiceSeat
 
         component, handle = self.make()
-        self._handled = self._handlers(component)
+        self._handled, self._accepts = self._handlers(component), {}
         if self.item.kind == "process":
             duplex = issubclass(self.item.component, iop.DuplexProcess)
             return (DuplexProcessSeat if duplex else ProcessSeat)(

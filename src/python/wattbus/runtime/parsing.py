@@ -12,7 +12,7 @@ from wattbus.errors import BadRequest, Refused, unknown_name_sentence
 from wattbus.runtime import iris_pickle, persistent
 from wattbus.runtime.iris import Envelope, IrisObject
 from wattbus.runtime.iris_messages import MessageBody
-from wattbus.runtime.types import is_message_type, type_name, write_envelope
+from wattbus.runtime.types import is_message_type, once_a_class, type_name, write_envelope
 
 #: A body of more than this many characters is refused before it is parsed.
 LARGEST_BODY = 256 * 1024 * 1024
@@ -23,13 +23,22 @@ _NO_PICKLE_FROM_OUTSIDE = (
 
 def from_outside(message: Any) -> Envelope:
     """Return the body of a message that a door brings; refuse what none may bring."""
-    if iris_pickle.is_pickle_class(type(message)) or isinstance(message, iris_pickle.PickleEnvelope):
-        raise Refused(_NO_PICKLE_FROM_OUTSIDE.format(type(message).__name__))
-    if not isinstance(message, BaseModel | IrisObject) and not is_message_type(type(message)):
-        raise BadRequest(
-            f"a {type(message).__name__} is no message: build one, such as MLRequest(inputs='text')."
-        )
+    cls = type(message)
+    if _is_pickled(cls):
+        raise Refused(_NO_PICKLE_FROM_OUTSIDE.format(cls.__name__))
+    if not _is_message(cls):
+        raise BadRequest(f"a {cls.__name__} is no message: build one, such as MLRequest(inputs='text').")
     return write_envelope(message)
+
+
+@once_a_class
+def _is_pickled(cls: type) -> bool:
+    return iris_pickle.is_pickle_class(cls) or issubclass(cls, iris_pickle.PickleEnvelope)
+
+
+@once_a_class
+def _is_message(cls: type) -> bool:
+    return issubclass(cls, BaseModel | IrisObject) or is_message_type(cls)
 
 
 def parse(cls: type, body: Any) -> Any:

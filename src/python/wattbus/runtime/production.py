@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -53,7 +54,7 @@ class ItemConfig:
     connections: tuple[Connection, ...] = ()
     project: Project | None = field(default=None, compare=False, repr=False)
 
-    @property
+    @cached_property
     def business_type(self) -> str:
         """Return the word of IRIS: BusinessService, BusinessProcess, BusinessOperation."""
         return f"Business{self.kind.capitalize()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -75,7 +76,7 @@ class Requests:
                 answered.set_result(None)
 
         courier = courier_of(loop)
-        waiter = Waiter(lambda: courier.bring(settle))
+        waiter = Waiter(functools.partial(courier.bring, settle))
         self.store.accept_later(self._watched(item, message, door, None, waiter))
         if self.store.shared:
             await asyncio.to_thread(self.bus.wait, waiter)
@@ -177,5 +178,6 @@ class Requests:
         return body
 
 
+@functools.lru_cache(maxsize=64)
 def _door(name: str) -> Origin:
     return Origin(f"Door.{name}", "BusinessService")

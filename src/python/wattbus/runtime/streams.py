@@ -74,6 +74,8 @@ class OpenStreams:
 
     def close(self) -> None:
         """End the streams that were not read to their end."""
+        if not self._open:
+            return
         for stop in list(self._open.values()):
             stop()
         self._open.clear()

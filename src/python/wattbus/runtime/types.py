@@ -6,12 +6,13 @@ Only a class that is in this registry can be named from outside: no name that a 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from iop.messages.base import _Message, _PydanticMessage
 from iop.messages.persistent import register_persistent_message_class
@@ -29,7 +30,13 @@ from wattbus.runtime.production import ProductionConfig
 from wattbus.runtime.readers import reader_of
 from wattbus.secrets import Vault
 
+T = TypeVar("T")
 _MESSAGE_BASES = (_Message, _PydanticMessage)
+
+
+def once_a_class(function: Callable[[type], T]) -> Callable[[type], T]:
+    """Have a question about a class asked once, and not again for each message of the class."""
+    return functools.lru_cache(maxsize=1024)(function)
 
 
 class MessageTypes:
@@ -202,6 +209,8 @@ def to_envelope(value: Any) -> Envelope | None:
     """Return the body to write for what a component sends or returns, in iop's form or not."""
     if value is None or (isinstance(value, str) and not value):
         return None
+    if _plain_name(type(value)) is not None:
+        return write_envelope(value)
     if type(value) is Envelope:
         return value
     if isinstance(value, iris_pickle.GeneratorStartPickle):
@@ -225,11 +234,13 @@ def _start(request: Envelope) -> Envelope:
 def write_envelope(message: Any) -> Envelope:
     """Return the body of a typed message, as iop's serialiser makes it."""
     cls = type(message)
+    name = _plain_name(cls)
+    if name is not None:
+        fields = vars(message).copy()
+        fields.pop("_iris_id", None)
+        return Envelope(name, _json_of(message, fields))
     if iris_pickle.is_pickle_class(cls):
         return iris_pickle.write_pickle(message)
-    if isinstance(message, _Message) and dataclasses.is_dataclass(cls):
-        fields = {name: value for name, value in vars(message).items() if name != "_iris_id"}
-        return Envelope(type_name(cls), _json_of(message, fields))
     if isinstance(message, BaseModel):
         try:
             return Envelope(type_name(cls), message.model_dump_json())
@@ -241,6 +252,13 @@ def write_envelope(message: Any) -> Envelope:
     if written is None:
         raise BadRequest(unwritable.unwritable(message))
     return written
+
+
+@once_a_class
+def _plain_name(cls: type) -> str | None:
+    """Return the name of a class whose messages are written field by field; None for another kind of class."""
+    plain = issubclass(cls, _Message) and dataclasses.is_dataclass(cls)
+    return type_name(cls) if plain and not iris_pickle.is_pickle_class(cls) else None
 
 
 def _json_of(message: Any, fields: Mapping[str, Any]) -> str:

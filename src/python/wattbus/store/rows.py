@@ -45,6 +45,61 @@ class Header(NamedTuple):
     time_processed_us: int | None
 
 
+_SESSION, _BODY, _CREATED = map(Header._fields.index, ("session_id", "body_id", "time_created_us"))
+_STATUS, _ATTEMPTS = map(Header._fields.index, ("status", "attempts"))
+
+
+def header_of(
+    *,
+    type: str,
+    session_id: int,
+    source: tuple[str, str],
+    target: tuple[str, str],
+    target_queue: str,
+    body_class: str,
+    priority: int,
+    status: str,
+    super_session: str | None = None,
+    parent_id: int | None = None,
+    corresponding_id: int | None = None,
+    return_queue: str | None = None,
+    description: str = "",
+    error_status: str | None = None,
+    response_required: bool = False,
+    completion_key: str | None = None,
+    idempotency_key: str | None = None,
+    time_processed_us: int | None = None,
+) -> Header:
+    """Make the header of a message that is not accepted yet; ``source`` and ``target`` are item and business type.
+
+    The tuple is made as it is: naming each of its fields takes ten times as long, and there are two a round trip.
+    """
+    return tuple.__new__(
+        Header,
+        (
+            0, session_id, super_session, parent_id, corresponding_id, type, "Queue", *source, *target, target_queue,
+            return_queue, body_class, None, description, priority, status, error_status is not None, error_status,
+            None, 0, 0, response_required, completion_key, idempotency_key, 0, time_processed_us,
+        ),
+    )  # fmt: skip
+
+
+def accepted(header: Header, id: int, body_id: int | None, now_us: int) -> Header:
+    """Return a draft as it is accepted, as ``_replace`` would make it in a third of the time."""
+    values = list(header)
+    values[0], values[_BODY] = id, body_id
+    values[_SESSION] = values[_SESSION] or id
+    values[_CREATED] = values[_CREATED] or now_us
+    return tuple.__new__(Header, values)
+
+
+def handed_over(header: Header, status: str) -> Header:
+    """Return a new header as it is given to the first worker."""
+    values = list(header)
+    values[_STATUS], values[_ATTEMPTS] = status, 1
+    return tuple.__new__(Header, values)
+
+
 class Body(NamedTuple):
     """A message body as JSON text; ``json`` is None where the text lies out of line."""
 

@@ -59,8 +59,9 @@ class Intake:
 
     @property
     def room(self) -> int:
-        return max(0, self.limit - len(self.ready) - self.coming)
+        room = self.limit - len(self.ready) - self.coming
+        return room if room > 0 else 0
 
     def is_enough(self, workers: int, messages: int) -> bool:
         """Tell whether so many woken workers are soon through with so many messages and one more."""
-        return self.room > 0 and messages * self.usual_seconds < workers * _WORTH_WAKING_SECONDS
+        return messages * self.usual_seconds < workers * _WORTH_WAKING_SECONDS and self.room > 0

@@ -6,8 +6,9 @@ through Core, 36 microseconds against 2.6 a row when it was measured, and keeps 
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -17,12 +18,16 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Table,
+    Update,
     bindparam,
+    cast,
+    column,
     delete,
     func,
     insert,
     literal_column,
     select,
+    table,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -33,7 +38,24 @@ from wattbus.store.tables import attempts, bodies, energy, energy_intervals, eve
 
 # Rows a statement: few sizes, since SQLite takes as long to prepare a statement of many rows as to run it ten times.
 _SIZES = (64, 16, 4, 2, 1)
+#: What :class:`Change` changes rows by: the values of its rows, in the names that both databases give them.
+CHANGED = table("changed", *(column(f"column{number}") for number in range(1, 5)))
 _ONE_ROW = re.compile(r"(INSERT INTO .*? VALUES )(\(.*?\)(?= ON CONFLICT|$))(.*)", re.DOTALL)
+
+
+# What is the same in most rows of a group: those of one item, for callers of one kind.
+_SHARED_BY_MESSAGES = (
+    "super_session", "type", "invocation", "source_item", "source_business_type", "target_item",
+    "target_business_type", "target_queue", "return_queue", "body_class", "description", "priority", "status",
+    "error_status", "resent", "attempts", "not_before_us", "completion_key",
+)  # fmt: skip
+_SHARED_BY_ATTEMPTS = (
+    "item", "instance", "started_us", "lease_until_us", "ended_us", "duration_seconds", "outcome", "detail",
+)  # fmt: skip
+_SHARED_BY_ENERGY = (
+    "scope", "item", "operation_kind", "model", "revision", "gpu_seconds", "gpu_joules", "ram_joules",
+    "carbon_intensity_g_per_kwh", "carbon_source", "tier", "status", "reason", "method", "partial", "facts",
+)  # fmt: skip
 
 
 class Statement:
@@ -70,7 +92,8 @@ class Insert:
     """Inserts the rows of a group commit in few statements.
 
     Columns that are None in every row are left out: binding a None or a bool costs SQLite's driver ten times a number,
-    since it looks for an adapter. Several rows a statement give the interpreter's lock away once, not once a row.
+    since it looks for an adapter. Several rows a statement give the interpreter's lock away once, not once a row. What
+    rows usually share is bound once for all of them, where the driver can be told so.
     """
 
     def __init__(
@@ -79,57 +102,69 @@ class Insert:
         names: Sequence[str],
         dialect: Dialect,
         *,
+        shared: Sequence[str] = (),
         keep_first: bool = False,
         replace: Sequence[str] = (),
     ) -> None:
         """``keep_first``: a row that is there stays as it is; ``replace``: or takes these columns of the new one."""
         self._table, self._names, self._dialect = table, tuple(names), dialect
         self._keep_first, self._replace = keep_first, tuple(replace)
-        self._booleans = (
-            tuple(index for index, name in enumerate(names) if isinstance(table.c[name].type, Boolean))
-            if dialect.name == "sqlite"
-            else ()
-        )
-        self._texts: dict[tuple[tuple[int, ...], int], str] = {}
+        # Only SQLite's parameters have numbers.
+        truths = [name for name in names if isinstance(table.c[name].type, Boolean)]
+        self._bound: Callable[[list[Any]], list[Any]] = _numbers if dialect.name == "sqlite" else list
+        once = {*shared, *truths} if dialect.name == "sqlite" else set()
+        self._shared = tuple(index for index, name in enumerate(names) if name in once)
+        self._own = tuple(index for index, name in enumerate(names) if name not in once)
+        self._shared_of, self._own_of = _picker(self._shared), _picker(self._own)
+        self._texts: dict[tuple[tuple[int, ...], tuple[int, ...], int], str] = {}
 
     def run_many(self, cursor: Any, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert the rows, those with the same number of Nones together: most of them lack the same columns."""
+        """Insert the rows, those that share the same together."""
         if len(rows) == 1:
             self._run_one(cursor, rows[0])
             return
-        alike: dict[int, list[tuple[Any, ...]]] = {}
+        shared_of = self._shared_of
+        alike: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
         for row in rows:
-            alike.setdefault(row.count(None), []).append(row)
-        for group in alike.values():
-            self._run_group(cursor, group)
+            shared = shared_of(row)
+            group = alike.get(shared)
+            if group is None:
+                alike[shared] = [row]
+            else:
+                group.append(row)
+        for shared, group in alike.items():
+            self._run_group(cursor, shared, group)
 
-    def _run_group(self, cursor: Any, rows: list[tuple[Any, ...]]) -> None:
+    def _run_group(self, cursor: Any, shared: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> None:
         count = len(rows)
-        columns = list(zip(*rows, strict=True))
-        for index in self._booleans:
-            columns[index] = tuple(map(int, columns[index]))
-        given = tuple([index for index, column in enumerate(columns) if column.count(None) != count])
-        cells = list(zip(*[columns[index] for index in given], strict=True))
+        own = self._own
+        cells = list(map(self._own_of, rows))
+        if None in cells[0]:
+            given = [
+                (index, column)
+                for index, column in zip(own, zip(*cells, strict=True), strict=True)
+                if column[0] is not None or column.count(None) != count
+            ]
+            own = tuple([index for index, _ in given])
+            cells = list(zip(*[column for _, column in given], strict=True))
+        once = tuple([index for index, value in zip(self._shared, shared, strict=True) if value is not None])
+        constants = self._bound([value for value in shared if value is not None])
         start = 0
         for size in _SIZES:
             while count - start >= size:
-                text = self._texts.get((given, size)) or self._text(given, size)
-                cursor.execute(text, tuple(chain.from_iterable(cells[start : start + size])))
+                text = self._texts.get((own, once, size)) or self._text(own, once, size)
+                cursor.execute(text, [*constants, *chain.from_iterable(cells[start : start + size])])
                 start += size
 
     def _run_one(self, cursor: Any, row: tuple[Any, ...]) -> None:
         """Insert one row, as when a single client waits: turning rows into columns would be most of the work."""
         given = tuple([index for index, value in enumerate(row) if value is not None])
-        text = self._texts.get((given, 1)) or self._text(given, 1)
-        if self._booleans:
-            cursor.execute(
-                text, [+value if type(value) is bool else value for value in row if value is not None]
-            )
-        else:
-            cursor.execute(text, [value for value in row if value is not None])
+        text = self._texts.get((given, (), 1)) or self._text(given, (), 1)
+        cursor.execute(text, self._bound([value for value in row if value is not None]))
 
-    def _text(self, given: tuple[int, ...], size: int) -> str:
-        """Return the statement for so many rows with these columns: one row's, its values repeated."""
+    def _text(self, own: tuple[int, ...], once: tuple[int, ...], size: int) -> str:
+        """Return the statement for so many rows with these columns; the values of ``once`` are bound before them."""
+        given = sorted((*own, *once))
         row: dict[str, Any] = {self._names[index]: bindparam(self._names[index]) for index in given}
         if self._keep_first or self._replace:
             upsert = postgresql.insert if self._dialect.name == "postgresql" else sqlite.insert
@@ -145,9 +180,79 @@ class Insert:
         else:
             clause = insert(self._table).values(row).inline()  # no id is asked for
         head, values, rest = _ONE_ROW.fullmatch(str(clause.compile(dialect=self._dialect))).groups()  # type: ignore[union-attr]
-        text = f"{head}{', '.join([values] * size)}{rest}"
-        self._texts[given, size] = text
+        if once:
+            number = {index: place for place, index in enumerate(once, 1)}
+            count = itertools.count(len(once) + 1)
+            places = (f"?{number.get(index) or next(count)}" for _ in range(size) for index in given)
+            lines = (", ".join(itertools.islice(places, len(given))) for _ in range(size))
+            every = ", ".join(f"({line})" for line in lines)
+        else:
+            every = ", ".join([values] * size)
+        text = self._texts[own, once, size] = f"{head}{every}{rest}"
         return text
+
+
+class Change:
+    """Updates the rows of a group commit in few statements: those that change alike together."""
+
+    def __init__(self, clause: Update, dialect: Dialect, own: int, shared: Sequence[str]) -> None:
+        """``clause`` is from ``CHANGED``: the first ``own`` values of a row; the others are bound by their names."""
+        compiled = clause.compile(dialect=dialect)
+        order = [name for name in compiled.positiontup or () if name in shared]
+        self._head, self._rest = str(compiled).split(f"FROM {CHANGED.name}")
+        self._bound: Callable[[list[Any]], list[Any]] = _numbers if dialect.name == "sqlite" else list
+        place = "?" if dialect.name == "sqlite" else "%s"
+        self._before = self._head.count(place)
+        self._shared_of = _picker([own + shared.index(name) for name in order])
+        self._own_of = _picker(range(own))
+        self._row = f"({', '.join([place] * own)})"
+        self._texts: dict[int, str] = {}
+        # A table of one row costs SQLite more than the row's update.
+        self._alone = dialect.name == "sqlite"
+        if self._alone:
+            count = itertools.count(own + 1)
+            by_name = re.sub(rf"{CHANGED.name}\.column(\d)", r"?\1", self._head + self._rest)
+            self._texts[1] = re.sub(r"\?(?!\d)", lambda _: f"?{next(count)}", by_name)
+
+    def run_many(self, cursor: Any, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Update the rows and return how many were there."""
+        alike: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+        for row in rows:
+            alike.setdefault(self._shared_of(row), []).append(self._own_of(row))
+        changed = 0
+        for shared, group in alike.items():
+            bound, start, count = self._bound([*shared]), 0, len(group)
+            before, after = bound[: self._before], bound[self._before :]
+            for size in _SIZES:
+                while count - start >= size:
+                    if size == 1 and self._alone:
+                        values = [*group[start], *bound]
+                    else:
+                        some = chain.from_iterable(group[start : start + size])
+                        values = [*before, *some, *after]
+                    cursor.execute(self._texts.get(size) or self._text(size), values)
+                    changed += cursor.rowcount
+                    start += size
+        return changed
+
+    def _text(self, size: int) -> str:
+        values = f"FROM (VALUES {', '.join([self._row] * size)}) AS {CHANGED.name}"
+        text = self._texts[size] = f"{self._head}{values}{self._rest}"
+        return text
+
+
+def _picker(indexes: Sequence[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Return what takes these values out of a row, as a tuple."""
+    if not indexes:
+        return lambda row: ()
+    if len(indexes) == 1:
+        return lambda row: (row[indexes[0]],)
+    return itemgetter(*indexes)
+
+
+def _numbers(values: list[Any]) -> list[Any]:
+    """Return the values with 1 for True and 0 for False, as SQLite has them: its driver binds these faster."""
+    return [+value if type(value) is bool else value for value in values]
 
 
 class Statements:
@@ -164,9 +269,9 @@ class Statements:
         delivered: ColumnElement[Any] = literal_column("'Delivered'")
         running: ColumnElement[Any] = literal_column("'running'")
 
-        self.insert_message = insert_into(messages, messages.c.keys())
+        self.insert_message = insert_into(messages, messages.c.keys(), shared=_SHARED_BY_MESSAGES)
         self.insert_body = insert_into(bodies, bodies.c.keys())
-        self.insert_attempt = insert_into(attempts, attempts.c.keys())
+        self.insert_attempt = insert_into(attempts, attempts.c.keys(), shared=_SHARED_BY_ATTEMPTS)
         self.insert_event = insert_into(event_log, [name for name in event_log.c.keys() if name != "id"])
 
         self.insert_interval = insert_into(
@@ -219,27 +324,23 @@ class Statements:
         )
 
         # The fence: an attempt that is not running any more cannot end.
-        self.end_attempt = prepared(
+        self.end_attempt = Change(
             update(attempts)
             .where(
-                attempts.c.message_id == bindparam("of_message"),
-                attempts.c.number == bindparam("of_number"),
+                attempts.c.message_id == CHANGED.c.column1,
+                attempts.c.number == CHANGED.c.column2,
                 attempts.c.outcome == running,
             )
             .values(
                 outcome=bindparam("outcome_"),
                 ended_us=bindparam("ended_us_"),
-                duration_seconds=bindparam("duration_"),
+                duration_seconds=CHANGED.c.column3,
                 detail=bindparam("detail_"),
-                job=bindparam("job_"),
+                job=CHANGED.c.column4,
             ),
-            "of_message",
-            "of_number",
-            "outcome_",
-            "ended_us_",
-            "duration_",
-            "detail_",
-            "job_",
+            dialect,
+            4,
+            ("outcome_", "ended_us_", "detail_"),
         )
         self.mark_begun = prepared(
             update(attempts)
@@ -253,29 +354,25 @@ class Statements:
             "of_number",
             "detail_",
         )
-        self.end_message = prepared(
+        self.end_message = Change(
             update(messages)
-            .where(messages.c.id == bindparam("of_id"))
+            .where(messages.c.id == CHANGED.c.column1)
             .values(
                 status=bindparam("status_"),
                 is_error=bindparam("is_error_"),
                 error_status=bindparam("error_status_"),
                 # A process may have replied before its end, and a response keeps the request that it answers.
                 corresponding_id=func.coalesce(
-                    bindparam("response_id", type_=BigInteger), messages.c.corresponding_id
+                    cast(CHANGED.c.column2, BigInteger), messages.c.corresponding_id
                 ),
                 time_processed_us=bindparam("processed_us_"),
                 not_before_us=func.coalesce(
                     bindparam("not_before_us_", type_=BigInteger), messages.c.not_before_us
                 ),
             ),
-            "of_id",
-            "status_",
-            "is_error_",
-            "error_status_",
-            "response_id",
-            "processed_us_",
-            "not_before_us_",
+            dialect,
+            2,
+            ("status_", "is_error_", "error_status_", "processed_us_", "not_before_us_"),
         )
         self.reply_early = prepared(
             update(messages)
@@ -337,5 +434,8 @@ class Statements:
         # The ledger may settle an attempt before the attempt's own row is there: then the settled row stays.
         names = energy.c.keys()
         known = (*energy.primary_key.columns.keys(), "item", "facts")
-        self.insert_energy = insert_into(energy, names, keep_first=True)
-        self.settle_energy = insert_into(energy, names, replace=[name for name in names if name not in known])
+        alike: dict[str, Any] = {"shared": _SHARED_BY_ENERGY}
+        self.insert_energy = insert_into(energy, names, keep_first=True, **alike)
+        self.settle_energy = insert_into(
+            energy, names, replace=[name for name in names if name not in known], **alike
+        )

@@ -5,7 +5,6 @@ It is the queue as well: a message is a row before it is anything else, and no r
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import heapq
 import os
@@ -223,14 +222,16 @@ class Store:
     def next(self, queue: str, job: str, *after: Delivery) -> Claimed | None:
         """Make the deliveries durable, then wait for the next message of ``queue``; None: it was closed."""
         intake = self._transactions.intake(queue)
-        if intake.ready:
-            with contextlib.suppress(IndexError):  # another worker was faster
-                claimed = intake.ready.popleft()
-                if len(intake.ready) * 2 < intake.limit:
-                    self._writer.submit_later(*after, Notes(asked=queue))
-                elif after:
-                    self._writer.submit_later(*after)
-                return claimed
+        try:
+            claimed = intake.ready.popleft()
+        except IndexError:
+            pass
+        else:
+            if len(intake.ready) * 2 < intake.limit and not self._transactions.is_empty(queue):
+                self._writer.submit_later(*after, Notes(asked=queue))
+            elif after:
+                self._writer.submit_later(*after)
+            return claimed
         slot = Slot(queue, job)
         self._writer.submit(*after, Wait(self._transactions, slot))
         return slot.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from wattbus.errors import StoreError
 from wattbus.store.batch import Batch, Grabbing, InProgress, LeaseLost, ProcessChanged, pass_kill_points
 from wattbus.store.depths import Depths
 from wattbus.store.line import Line
-from wattbus.store.rows import Attempt, Claimed, Header
+from wattbus.store.rows import Attempt, Claimed, Header, handed_over
 from wattbus.store.slots import Intake, Slot
 from wattbus.store.statements import Statements
 from wattbus.store.tables import Outcome, Status
@@ -154,9 +154,10 @@ class StoreTransactions:
     def _idle(self, queue: str) -> Slot | None:
         """Take an idle worker of a queue out of those that wait."""
         slots = self._slots.get(queue)
-        with contextlib.suppress(IndexError):  # it was woken meanwhile
+        try:
             return slots.popleft() if slots else None
-        return None
+        except IndexError:  # it was woken meanwhile
+            return None
 
     def intake(self, queue: str) -> Intake:
         """Return where messages of a queue wait that are claimed ahead."""
@@ -168,6 +169,10 @@ class StoreTransactions:
     def intake_queues(self) -> list[str]:
         """Return the queues that have had an intake."""
         return list(self._intakes)
+
+    def is_empty(self, queue: str) -> bool:
+        """Tell whether nothing ready is known in a queue. An idle worker has it looked at all the same."""
+        return queue in self._empty
 
     def queues_waited_for(self) -> list[str]:
         """Return the queues that have an idle worker."""
@@ -341,23 +346,24 @@ class StoreTransactions:
     ) -> None:
         """Give new messages of empty queues to waiting workers: accepted and claimed in one write."""
         self._empty -= batch.filled
-        woken: Counter[str] = Counter()
-        handed: Counter[str] = Counter()
+        woken: dict[str, int] = defaultdict(int)
+        handed: dict[str, int] = defaultdict(int)
+        known = self._empty
         for index, header in enumerate(batch.headers):
             if header.status != _QUEUED:
                 continue
             queue = header.target_queue
-            empty = queue in self._empty and not header.not_before_us
+            empty = queue in known and not header.not_before_us
             intake = self._intakes.get(queue)
             slot = None
             if empty and (intake is None or not intake.is_enough(woken[queue], handed[queue])):
                 slot = self._idle(queue)
-            if not empty or (slot is None and not self._room(queue)):
+            if not empty or (slot is None and (intake is None or intake.room <= 0)):
                 self._empty.discard(queue)
                 batch.filled.add(queue)
                 continue
             handed[queue] += 1
-            header = header._replace(status=_DELIVERED, attempts=1)
+            header = handed_over(header, _DELIVERED)
             batch.headers[index] = header
             if slot is not None:
                 woken[queue] += 1

@@ -12,7 +12,7 @@ from typing import Any
 from wattbus.energy.record import EnergyRecord, EnergyStatus, Tier
 from wattbus.errors import QueueFull, StoreBusy, StoreError, StoreFailed, StoreFull, UsedKey, WattbusError
 from wattbus.store.batch import Batch
-from wattbus.store.rows import Body, Claimed, Event, Header, ProcessRow, energy_row
+from wattbus.store.rows import Body, Claimed, Event, Header, ProcessRow, accepted, energy_row
 from wattbus.store.slots import Slot, closed_gate
 from wattbus.store.tables import Status
 from wattbus.store.transactions import StoreTransactions
@@ -22,13 +22,14 @@ class Acceptance:
     """A message on its way into the store; ``id`` is set when it is durable."""
 
     __slots__ = (
-        "_done",
         "_draft",
         "_error",
+        "_gate",
         "_keep_file",
         "_limit",
         "_on_committed",
         "_on_failed",
+        "_settled",
         "id",
         "json",
         "known",
@@ -52,7 +53,8 @@ class Acceptance:
         self.refusal: WattbusError | None = None  # why it was not taken, though the store could
         self._on_committed, self._on_failed = on_committed, on_failed
         self._error: Exception | None = None
-        self._done = closed_gate()
+        self._settled = False
+        self._gate: threading.Lock | None = None  # of who waits: a request's answer says more
 
     @property
     def new_messages(self) -> int:
@@ -88,15 +90,7 @@ class Acceptance:
             if self._keep_file is not None:
                 self._keep_file()
             body = Body(self.id, digest, len(encoded), self.json if self._keep_file is None else None)
-        batch.add_message(
-            header._replace(
-                id=self.id,
-                session_id=header.session_id or self.id,
-                body_id=body_id,
-                time_created_us=header.time_created_us or batch.now_us,
-            ),
-            body,
-        )
+        batch.add_message(accepted(header, self.id, body_id, batch.now_us), body)
 
     def _known_before(self, batch: Batch, key: str) -> bool:
         for header in batch.headers:
@@ -129,17 +123,24 @@ class Acceptance:
             return
         if self._on_committed is not None:
             self._on_committed(self)
-        self._done.release()
+        self._settle()
 
     def failed(self, error: Exception) -> None:
         self._error = error
         if self._on_failed is not None:
             self._on_failed(error)
-        self._done.release()
+        self._settle()
+
+    def _settle(self) -> None:
+        self._settled = True
+        if self._gate is not None:
+            self._gate.release()
 
     def wait(self) -> int:
         """Block until the message is durable and return its id."""
-        self._done.acquire()
+        self._gate = gate = closed_gate()
+        if not self._settled:  # else it was settled before the gate was there
+            gate.acquire()
         if self.refusal is not None:
             raise self.refusal
         if isinstance(self._error, StoreBusy | StoreFull | StoreFailed):
@@ -240,11 +241,11 @@ class Delivery:
             (
                 claimed.header.id,
                 claimed.attempt,
-                ending.value,
-                batch.now_us,
                 self.duration_seconds,
-                self.detail,
                 self.job,
+                ending._value_,
+                batch.now_us,
+                self.detail,
             )
         )
         not_before_us = None
@@ -257,10 +258,10 @@ class Delivery:
         batch.message_ends.append(
             (
                 claimed.header.id,
+                response_id if answers_claimed else None,
                 Status.SUSPENDED.value if self.poison else _STATUS_AFTER[ending],
                 self.poison or ending in _FAILED,
                 None if queued else self.error_status,
-                response_id if answers_claimed else None,
                 None if queued or ending is Ending.DEFERRED else batch.now_us,
                 not_before_us,
             )
@@ -290,10 +291,10 @@ class Delivery:
             batch.message_ends.append(
                 (
                     process.message_id,
+                    response_id,
                     _STATUS_AFTER[process.ends_request],
                     process.ends_request in _FAILED,
                     process.error_status,
-                    response_id,
                     batch.now_us,
                     None,
                 )
