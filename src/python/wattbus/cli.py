@@ -17,6 +17,7 @@ from wattbus import (
     cli_access,
     cli_check,
     cli_data,
+    cli_import,
     cli_label,
     cli_label_picture,
     cli_label_sync,
@@ -43,6 +44,7 @@ cli_label.label.command("sync")(cli_label_sync.sync)
 cli_label.label.command("provider")(cli_label_sync.provider)
 app.add_typer(cli_label.label, name="label")
 app.command("energy")(cli_data.energy)
+app.command("import")(cli_import.import_runs)
 app.add_typer(cli_messages.messages, name="messages")
 app.command("purge")(cli_messages.purge)
 app.command("check")(cli_check.check)

@@ -82,7 +82,7 @@ class EmissionsTracker:
                 logger.warning("The tracker was not started, or was stopped already.")
                 return self.final_emissions
             while (task := self._claim(None)) is not None:
-                self._end_task(task)
+                self._end_task(self._run, task)
             self._account.end_run(self._run)
             data = self._data(self._run, self._seconds())
             self._write(data)
@@ -121,11 +121,11 @@ class EmissionsTracker:
     def stop_task(self, task_name: str | None = None) -> EmissionsData | None:
         """End a task and return what it used; without a name the one that this thread began last."""
         with self._lock:
-            task = self._claim(task_name)
-        if task is None or self._run is None:
+            run, task = self._run, self._claim(task_name)
+        if task is None or run is None:
             logger.warning("There is no task %s to stop.", repr(task_name) if task_name else "")
             return None
-        return self._end_task(task)
+        return self._end_task(run, task)
 
     def get_detected_hardware(self) -> dict[str, Any]:
         """Return what the machine has, as far as it was found."""
@@ -182,9 +182,8 @@ class EmissionsTracker:
         self._begun = time.perf_counter()
         self._machine_begun = self._meter.ledger.cpu.machine()
 
-    def _end_task(self, task: Task) -> EmissionsData:
-        assert self._run is not None
-        self._account.end_task(self._run, task.share)
+    def _end_task(self, run: Run, task: Task) -> EmissionsData:
+        self._account.end_task(run, task.share)
         task.data = self._data(task.share, time.perf_counter() - task.begun)
         return task.data
 
@@ -216,7 +215,6 @@ class EmissionsTracker:
             now - before
             for now, before in zip(self._meter.ledger.cpu.machine(), self._machine_begun, strict=True)
         )
-        memory = self._account.memory_use()
         hardware = self._hardware()
         return EmissionsData(
             timestamp=datetime.now().strftime("%Y-%m-%dT%H:%M:%S"),
@@ -251,8 +249,8 @@ class EmissionsTracker:
             ram_total_size=hardware["ram_total_size"],
             tracking_mode=settings.tracking_mode,
             cpu_utilization_percent=100.0 * busy / capacity if capacity > 0 else None,
-            ram_utilization_percent=None if memory is None else memory.percent,
-            ram_used_gb=None if memory is None else memory.gigabytes,
+            ram_utilization_percent=share.memory_percent,
+            ram_used_gb=share.memory_gigabytes,
             on_cloud=grid.on_cloud,
             pue=settings.pue,
             wue=settings.wue,

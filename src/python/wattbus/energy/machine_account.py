@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import psutil
 
 from wattbus.energy.code_window import CodeWindow
-from wattbus.energy.feed import PowerFacts
 from wattbus.energy.process_meter import ProcessMeter
 from wattbus.energy.record import IntervalRecord
 
@@ -42,6 +41,36 @@ class Joules:
         return Joules(self.cpu * factor, self.gpu * factor, self.ram * factor)
 
 
+@dataclass
+class Reading:
+    """What was read since some moment: of the machine, inside this process, and how much memory was in use."""
+
+    machine: Joules = field(default_factory=Joules)
+    inside_joules: float = 0.0
+    own_memory_joules: float = 0.0
+    seconds: float = 0.0
+    times: int = 0
+    memory_percents: float = 0.0
+    memory_gigabytes: float = 0.0
+
+    def add(self, interval: IntervalRecord, process: psutil.Process) -> None:
+        """Add an interval that the ledger read just now."""
+        memory = psutil.virtual_memory()
+        joules = _machine(interval)
+        self.machine += joules
+        self.inside_joules += interval.operations_joules + interval.overhead_joules
+        self.own_memory_joules += joules.ram * min(1.0, process.memory_info().rss / memory.total)
+        self.seconds += interval.duration_seconds
+        self.times += 1
+        self.memory_percents += memory.percent
+        self.memory_gigabytes += memory.used / 2**30
+
+    def of_process(self, attributed: Joules) -> Joules:
+        """Return the part of this process, given what of GPU and memory was attributed to its windows."""
+        cpu = max(0.0, self.inside_joules - attributed.gpu - attributed.ram)
+        return Joules(min(cpu, self.machine.cpu), attributed.gpu, self.own_memory_joules)
+
+
 @dataclass(eq=False)
 class Share:
     """A run or a task: what it used so far, of the machine and of this process; ``read_seconds`` of it were read."""
@@ -51,11 +80,27 @@ class Share:
     process: Joules = field(default_factory=Joules)
     read_seconds: float = 0.0
     window: CodeWindow | None = None
+    _memory: tuple[int, float, float] = (0, 0.0, 0.0)
 
-    def add(self, machine: Joules, process: Joules, seconds: float) -> None:
-        """Add a part of what was read."""
+    def add(self, machine: Joules, process: Joules, read: Reading) -> None:
+        """Add its part of what was read."""
         self.machine, self.process = self.machine + machine, self.process + process
-        self.read_seconds += seconds
+        self.read_seconds += read.seconds
+        times, percents, gigabytes = self._memory
+        self._memory = (
+            times + read.times,
+            percents + read.memory_percents,
+            gigabytes + read.memory_gigabytes,
+        )
+
+    @property
+    def memory_percent(self) -> float | None:
+        """The memory in use on the machine, averaged over the readings; None before the first."""
+        return self._memory[1] / self._memory[0] if self._memory[0] else None
+
+    @property
+    def memory_gigabytes(self) -> float | None:
+        return self._memory[2] / self._memory[0] if self._memory[0] else None
 
 
 @dataclass(eq=False)
@@ -66,14 +111,6 @@ class Run(Share):
     tasks: list[Share] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryUse:
-    """The memory that was used, averaged over readings: percent of the machine's, and gigabytes."""
-
-    percent: float
-    gigabytes: float
-
-
 class MachineAccount:
     """Accounts for the runs and tasks of all trackers of this process."""
 
@@ -81,15 +118,10 @@ class MachineAccount:
         self.meter = meter
         self._lock = threading.RLock()
         self._runs: list[Run] = []
-        self._unread: list[tuple[IntervalRecord, float]] = []
+        self._unread = Reading()
         self._own: dict[int, Joules] = {}
-        self._memory: list[tuple[float, float]] = []
         self._process = psutil.Process()
         meter.listen(self._listen)
-
-    @property
-    def facts(self) -> PowerFacts | None:
-        return self.meter.ledger.facts
 
     def begin_run(self, *, always: bool = True, with_window: bool = False) -> Run:
         """Open a run; with a window, child processes and the GPU are counted to this process."""
@@ -135,44 +167,25 @@ class MachineAccount:
         """End the interval, and give each open run and task its part of what was read."""
         self.meter.ledger.settle()
         with self._lock:
-            unread, self._unread = self._unread, []
+            read, self._unread = self._unread, Reading()
             own = self._own_since_last()
-            if not unread:
+            if not read.times:
                 return
-            machine = math_sum([_machine(one) for one, _ in unread])
-            inside = math.fsum(one.operations_joules + one.overhead_joules for one, _ in unread)
-            attributed = math_sum(list(own.values()))
-            ram = math.fsum(_machine(one).ram * share for one, share in unread)
-            cpu = max(0.0, inside - attributed.gpu - attributed.ram)
-            process = Joules(min(cpu, machine.cpu), attributed.gpu, ram)
-            seconds = math.fsum(one.duration_seconds for one, _ in unread)
+            process = read.of_process(math_sum(list(own.values())))
             for run in self._runs:
                 if run.always or run.tasks:
-                    run.add(machine, process, seconds)
+                    run.add(read.machine, process, read)
             tasks = [task for run in self._runs for task in run.tasks]
             owned = [own.get(task.window.number, Joules()) if task.window else Joules() for task in tasks]
             for task, of_machine, of_process in zip(
-                tasks, divide(machine, owned), divide(process, owned), strict=True
+                tasks, divide(read.machine, owned), divide(process, owned), strict=True
             ):
-                task.add(of_machine, of_process, seconds)
-
-    def memory_use(self) -> MemoryUse | None:
-        """Return the memory use while runs were open; None before the first reading."""
-        with self._lock:
-            if not self._memory:
-                return None
-            percents, gigabytes = zip(*self._memory, strict=True)
-            return MemoryUse(sum(percents) / len(percents), sum(gigabytes) / len(gigabytes))
+                task.add(of_machine, of_process, read)
 
     def _listen(self, interval: IntervalRecord) -> None:
-        if not self._runs:
-            return
-        memory = psutil.virtual_memory()
-        share = min(1.0, self._process.memory_info().rss / memory.total)
         with self._lock:
-            self._unread.append((interval, share))
-            self._memory.append((memory.percent, memory.used / 2**30))
-            del self._memory[:-3600]
+            if self._runs:
+                self._unread.add(interval, self._process)
 
     def _own_since_last(self) -> dict[int, Joules]:
         """Return for each open window what the ledger attributed to it since the last cut."""

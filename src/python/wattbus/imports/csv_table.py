@@ -26,8 +26,8 @@ class Row:
 class CsvTable:
     """A CSV file that is read row by row. A file with semicolons is one with decimal commas."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, called: str) -> None:
+        self.file, self.called = file, called
         self._encoding = _encoding(file)
         with self._open() as lines:
             header = self._text(lambda: lines.readline(_LONGEST_HEADER))
@@ -45,7 +45,7 @@ class CsvTable:
                 try:
                     cells = next(reader, None)
                 except csv.Error as error:
-                    raise BadRequest(f"{self.file.name}, line {reader.line_num}: {error}.") from None
+                    raise BadRequest(f"{self.called}, line {reader.line_num}: {error}.") from None
                 except UnicodeDecodeError as error:
                     raise self._no_text(error) from None
                 if cells is None:
@@ -70,7 +70,7 @@ class CsvTable:
 
     def _no_text(self, error: UnicodeDecodeError) -> BadRequest:
         return BadRequest(
-            f"{self.file.name} is no UTF-8 text: there is a byte 0x{error.object[error.start]:02X} in it. Save it as "
+            f"{self.called} is no UTF-8 text: there is a byte 0x{error.object[error.start]:02X} in it. Save it as "
             "CSV UTF-8."
         )
 

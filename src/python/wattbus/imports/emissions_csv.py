@@ -36,7 +36,7 @@ def is_emissions_csv(columns: list[str]) -> bool:
 
 def read_emissions_csv(table: CsvTable) -> Imported:
     """Return each row as a run; one whose energy or emissions are no figure is left out, with the reason."""
-    found = Imported(table.file.name, KIND)
+    found = Imported(table.called, KIND)
     for row in table.rows():
         found.check_room()
         where = f"row {row.number}"
@@ -77,13 +77,13 @@ def _run(row: Row, table: CsvTable) -> FileRun:
     project = (cells.get("project_name") or "").strip() or "codecarbon"
     task = (cells.get("task_name") or "").strip()
     titled = f"{project}, {task}" if task else project
-    called = f"run {run_id}" if run_id else f"row {row.number} of {table.file.name}"
+    called = f"run {run_id}" if run_id else f"row {row.number} of {table.called}"
     parts = {name: known(column) for column, name in _PARTS.items()}
     figures = RunFigures(
         name=f"{titled}, {called}"[:200],
         stage=Stage.TRAINING,
         source=Source.IMPORTED,
-        origin=f"{table.file.name}, {called}",
+        origin=f"{table.called}, {called}",
         measured_at_us=moment,
         energy_joules=None if kwh is None else kwh * JOULES_PER_KWH,
         method=_method(cells),

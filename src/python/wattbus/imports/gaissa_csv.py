@@ -7,6 +7,8 @@ counts a multiply-add once, TensorFlow's twice). Energy is not in the file.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from wattbus.energy.figures import RunFigures, Source, Stage
 from wattbus.imports.csv_table import CsvTable, Row
 from wattbus.imports.imported import BadFigure, FileRun, Imported, not_negative, number
@@ -24,7 +26,7 @@ def is_gaissa_csv(columns: list[str]) -> bool:
 
 def read_gaissa_csv(table: CsvTable) -> Imported:
     """Return each row as the facts of a model; what could not be counted is unknown."""
-    found = Imported(table.file.name, KIND)
+    found = Imported(table.called, KIND)
     for row in table.rows():
         found.check_room()
         try:
@@ -40,12 +42,13 @@ def _run(row: Row, table: CsvTable) -> FileRun:
         raise BadFigure("none of its three figures is known")
     if parameters is not None and parameters != int(parameters):
         raise BadFigure(f"model_size is {parameters:g}, and a number of parameters is whole")
-    title = table.file.stem if row.number == 1 else f"{table.file.stem}, row {row.number}"
+    stem = Path(table.called).stem
+    title = stem if row.number == 1 else f"{stem}, row {row.number}"
     figures = RunFigures(
         name=f"{title}, plug-in",
         stage=Stage.INFERENCE,
         source=Source.IMPORTED,
-        origin=f"{table.file.name}, row {row.number}",
+        origin=f"{table.called}, row {row.number}",
         parameters=None if parameters is None else int(parameters),
         size_bytes=None if mebibytes is None else round(mebibytes * BYTES_PER_MIB),
         flops=flops,

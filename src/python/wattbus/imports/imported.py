@@ -162,16 +162,16 @@ def moment_us(text: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
-def checked_file(path: Path) -> Path:
+def checked_file(path: Path, called: str) -> Path:
     """Return a file that can be read; raises BadRequest for what is none, is empty or is too long."""
     if not path.is_file():
-        raise BadRequest(f"there is no file {path.name}: give the path of a file with measured runs.")
+        raise BadRequest(f"there is no file {called}: give the path of a file with measured runs.")
     size = path.stat().st_size
     if size > LARGEST_BYTES:
         raise BadRequest(
-            f"{path.name} is {words.size(size)} long, and files of up to {words.size(LARGEST_BYTES)} are read: keep "
+            f"{called} is {words.size(size)} long, and files of up to {words.size(LARGEST_BYTES)} are read: keep "
             "the header and the rows that you want."
         )
     if not size:
-        raise BadRequest(f"{path.name} is empty.")
+        raise BadRequest(f"{called} is empty.")
     return path

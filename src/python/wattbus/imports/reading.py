@@ -20,18 +20,22 @@ KNOWN = (
 )
 
 
-def read_runs(path: Path | str) -> Imported:
-    """Return the runs of a file, with what was skipped and why; raises BadRequest for a file that is none of these."""
-    file = checked_file(Path(path))
+def read_runs(path: Path | str, called: str | None = None) -> Imported:
+    """Return the runs of a file, with what was skipped and why; raises BadRequest for a file that is none of these.
+
+    ``called`` is the name under which its owner knows the file, where that is another one.
+    """
+    name = words.clean(called or Path(path).name, 100)
+    file = checked_file(Path(path), name)
     if _first_sign(file) in (b"{", b"["):
-        return _json_runs(file)
-    table = CsvTable(file)
+        return _json_runs(file, name)
+    table = CsvTable(file, name)
     if is_gaissa_csv(table.columns):
         return read_gaissa_csv(table)
     if is_emissions_csv(table.columns):
         return read_emissions_csv(table)
     shown = words.clean(", ".join(table.columns[:8]), 120)
-    raise BadRequest(f"{file.name} begins with {shown!r}, and that is no known form. Known: {KNOWN}.")
+    raise BadRequest(f"{name} begins with {shown!r}, and that is no known form. Known: {KNOWN}.")
 
 
 def _first_sign(file: Path) -> bytes:
@@ -39,19 +43,19 @@ def _first_sign(file: Path) -> bytes:
         return raw.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
 
 
-def _json_runs(file: Path) -> Imported:
+def _json_runs(file: Path, name: str) -> Imported:
     if file.stat().st_size > LARGEST_JSON_BYTES:
         raise BadRequest(
-            f"{file.name} is longer than {words.size(LARGEST_JSON_BYTES)}: a BoAmps report has a few thousand bytes."
+            f"{name} is longer than {words.size(LARGEST_JSON_BYTES)}: a BoAmps report has a few thousand bytes."
         )
     try:
         document: Any = json.loads(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise BadRequest(f"{file.name} is no UTF-8 text: {error.reason} at byte {error.start:,}.") from None
+        raise BadRequest(f"{name} is no UTF-8 text: {error.reason} at byte {error.start:,}.") from None
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadRequest(f"{file.name} is no JSON: {reason}.") from None
+        raise BadRequest(f"{name} is no JSON: {reason}.") from None
     documents = document if isinstance(document, list) else [document]
     if not any(is_boamps(one) for one in documents):
-        raise BadRequest(f"{file.name} is JSON without a task and measures. Known: {KNOWN}.")
-    return read_boamps(documents, file.name)
+        raise BadRequest(f"{name} is JSON without a task and measures. Known: {KNOWN}.")
+    return read_boamps(documents, name)

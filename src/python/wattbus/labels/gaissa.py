@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from wattbus.labels.profile import LabelProfile, Metric
+from wattbus.labels.profile import Metric
 
 
 def class_of(metric: Metric, value: float, classes: str) -> str:
@@ -36,11 +36,3 @@ def compound_of(grades: Iterable[tuple[str, float]], classes: str) -> str | None
     if not total > 0:
         return None
     return classes[round(sum(place * weight for place, weight in known) / total)]
-
-
-def compound(profile: LabelProfile, letters: dict[str, str]) -> str | None:
-    """Return the compound letter of a profile, of the letters of its metrics by key."""
-    return compound_of(
-        [(letters[metric.key], metric.weight) for metric in profile.metrics if metric.key in letters],
-        profile.classes,
-    )

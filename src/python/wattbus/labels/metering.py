@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from wattbus.energy.carbon import CarbonIntensity
 from wattbus.energy.feed import PowerFeed
@@ -97,7 +97,7 @@ def metered(
         ledger.settle(_SETTLE_SECONDS)
     finally:
         ledger.stop()
-    return Metered([settled.get(one.attempt, replace(one)) for one in pending], count, seconds)
+    return Metered([settled.get(one.attempt, one) for one in pending], count, seconds)
 
 
 def _timed(work: Callable[[], None], times: int) -> list[float]:

@@ -14,7 +14,7 @@ from wattbus.runtime.control import Call
 from wattbus.runtime.director import CALL, Director
 from wattbus.runtime.running import RunningProduction
 from wattbus.runtime.types import to_envelope
-from wattbus.store.documents import save_document
+from wattbus.store.documents import forget_document, save_document
 from wattbus.store.tables import Priority
 
 
@@ -33,8 +33,8 @@ class Calls:
             "test": self.test,
             "messages": self.messages,
             "life": self.life,
+            "documents": self.documents,
             "types": lambda _request: self._director.current().types.names(),
-            "document": self.document,
             "stop": lambda _request: self._end(),
             CALL: self._director.answer,
         }
@@ -88,14 +88,6 @@ class Calls:
         production = self._director.current()
         return perform(production.actions, production.store, request)
 
-    def document(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Keep a document; answer the version that it got."""
-        with self._director.deployment.writing() as engine:
-            kept = save_document(
-                engine, str(request["kind"]), str(request["document"]), request["content"], str(request["by"])
-            )
-        return dataclasses.asdict(kept)
-
     def life(self, request: dict[str, Any]) -> dict[str, Any]:
         """Change how the production, or an ``item`` of it, runs; answer what was touched and how that stands now."""
         action, item = str(request["action"]), request.get("item")
@@ -120,6 +112,15 @@ class Calls:
             return {"changes": [dataclasses.asdict(row) for row in rows]}
         item_action(running, action, str(item), request.get("size"), by)
         return self._stands([str(item)])
+
+    def documents(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Save a document, or forget one: for a command beside a running production, which alone may write."""
+        kind, name = str(request["kind"]), str(request["document"])
+        with self._director.deployment.writing() as engine:
+            if request["act"] == "forget":
+                return {"name": name, "versions": forget_document(engine, kind, name)}
+            made = save_document(engine, kind, name, request["content"], str(request.get("by") or "CLI"))
+            return {"name": made.name, "version": made.version}
 
     def _stands(self, names: list[str]) -> dict[str, Any]:
         running = self._director.current()

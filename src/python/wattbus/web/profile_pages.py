@@ -153,7 +153,6 @@ def add(twins: Twins, desk: Desk) -> None:
         with desk.writing() as engine:
             return save_profile(engine, made, who.name)
 
-    twins.share(interval_rows=intervals_to_text)
     twins.view("/energy/labels/profiles", "label_profiles.html", profiles, tag="labels")
     twins.view("/energy/labels/profiles/{name}", "label_profile.html", profile, tag="labels")
     twins.action(
