@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wattbus import __version__, cli_access, cli_check, cli_data, cli_life, cli_messages, words
+from wattbus import __version__, cli_access, cli_check, cli_data, cli_life, cli_messages, cli_optimise, words
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, NotRunning, UnknownName, WattbusError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+cli_data.models.command("optimise")(cli_optimise.models_optimise)
+cli_data.models.command("publish")(cli_optimise.models_publish)
 app.add_typer(cli_data.models, name="models")
 app.add_typer(cli_data.tables, name="tables")
 app.add_typer(cli_data.export, name="export")

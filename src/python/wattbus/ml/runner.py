@@ -7,6 +7,7 @@ import importlib
 import os
 import queue
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,18 +107,20 @@ class OnnxRunner:
         return list(self._session.run(self._outputs, dict(feeds)))
 
 
+_IMPORTING = threading.Lock()
+
+
 def import_openvino() -> Any:
     """Import OpenVINO without its converter and its telemetry, which it would load with the rest."""
-    if "openvino" in sys.modules:
-        return sys.modules["openvino"]
-    absent = [name for name in _LEFT_OUT if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module("openvino")
-    finally:
+    with _IMPORTING:
+        absent = [name for name in _LEFT_OUT if name not in sys.modules and "openvino" not in sys.modules]
         for name in absent:
-            del sys.modules[name]
+            sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            for name in absent:
+                del sys.modules[name]
 
 
 def arithmetics(core: Any) -> frozenset[str]:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from iop import BusinessOperation
 
+from wattbus.config import read_config
 from wattbus.energy.record import TaskFacts
 from wattbus.energy.window import current_window
 from wattbus.errors import BadSettings, Cancelled, OptimisingFailed, OptimisingKilled
+from wattbus.home import Home
 from wattbus.messages import OptimisedCandidate, OptimiseRequest, OptimiseResponse
 from wattbus.operations import optimise_inputs
 from wattbus.operations.metered import Metered
@@ -63,7 +65,7 @@ class OptimiseOperation(Metered, BusinessOperation):
         made = None
         try:
             if result.chosen is not None:
-                made = stage(self._models, version, result, _compared_on(request))
+                made = stage(self._models, version, result, compared_on(request))
         finally:
             clear(spec)
         current_window().describe(
@@ -79,30 +81,14 @@ class OptimiseOperation(Metered, BusinessOperation):
         return response(result, version, made)
 
     def _spec(self, request: OptimiseRequest, version: ModelVersion, task: Task) -> OptimiseSpec:
-        from wattbus.ml.optimise_spec import Gate, OptimiseSpec, candidates_of
-
-        here = context.place()
-        candidates = candidates_of(request.to)
-        optimise_inputs.one_source(request.table, request.text_column, request.requests)
-        if request.table is not None:
-            tables, most = training_tables(self.tables), optimise_inputs.rows_wanted(request.limit)
-            inputs = optimise_inputs.rows_of_table(tables, request.table, request.text_column or "", most)
-        else:
-            engine = open_engine(here.home, here.store_url, read_only=True)
-            most = optimise_inputs.rows_wanted(request.requests)
-            inputs = optimise_inputs.kept_requests(engine, here.home, self.name, task, most)
-            engine.dispose()
-        now = context.current()
-        return OptimiseSpec(
-            model_folder=version.path,
-            task=task.name,
-            candidates=candidates,
-            inputs=tuple(inputs),
-            uploads=here.home.uploads,
-            run_folder=here.home.runs / (f"optimise-{now.message_id}" if now is not None else "optimise"),
-            budget_seconds=request.budget_seconds,
-            gate=Gate(min_agreement=request.min_agreement, min_speedup=request.min_speedup),
-        )
+        here, now = context.place(), context.current()
+        inputs = optimise_inputs.inputs_for(
+            request, here.home, self.name, task,
+            tables=lambda: training_tables(self.tables),
+            store=lambda: open_engine(here.home, here.store_url, read_only=True),
+        )  # fmt: skip
+        run = f"optimise-{now.message_id}" if now is not None else "optimise"
+        return spec_for(request, version, task, inputs, here.home, run)
 
     def _optimised(self, spec: OptimiseSpec, cancelled: list[str]) -> OptimiseResult:
         """Optimise, one at a time, and turn what ended it into what becomes of the message."""
@@ -144,6 +130,25 @@ class OptimiseOperation(Metered, BusinessOperation):
         self.log_info(stage)
 
 
+def spec_for(
+    request: OptimiseRequest, version: ModelVersion, task: Task, inputs: list[str], home: Home, run: str
+) -> OptimiseSpec:
+    """Return what a request comes to: for the version that has weights, on inputs that were read."""
+    from wattbus.ml.optimise_spec import Gate, OptimiseSpec, candidates_of
+
+    return OptimiseSpec(
+        model_folder=version.path,
+        task=task.name,
+        candidates=candidates_of(request.to),
+        inputs=tuple(inputs),
+        uploads=home.uploads,
+        run_folder=home.runs / run,
+        budget_seconds=request.budget_seconds,
+        gate=Gate(min_agreement=request.min_agreement, min_speedup=request.min_speedup),
+        metered=read_config().energy,
+    )
+
+
 def response(result: OptimiseResult, version: ModelVersion, made: ModelVersion | None) -> OptimiseResponse:
     """Return the report of an optimisation as a message."""
     return OptimiseResponse(
@@ -162,7 +167,8 @@ def response(result: OptimiseResult, version: ModelVersion, made: ModelVersion |
     )
 
 
-def _compared_on(request: OptimiseRequest) -> str:
+def compared_on(request: OptimiseRequest) -> str:
+    """Say which inputs a version was compared on."""
     if request.table is not None:
         return f"the column {request.text_column} of {request.table}"
     return "kept requests"

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine
 
 from wattbus.errors import BadRequest
 from wattbus.home import Home
-from wattbus.ml.optimise_spec import MOST_ROWS, check_inputs
-from wattbus.ml.pipeline_tasks import FIELDS, Task
+from wattbus.messages import OptimiseRequest
+from wattbus.ml.optimise_spec import MOST_ROWS, candidates_of, check_inputs
+from wattbus.ml.pipeline_tasks import FIELDS, Feed, Task
 from wattbus.ml.tables import TrainingTables
 from wattbus.store.filters import MessageFilter
 from wattbus.store.queries import list_messages, message_body, message_header
 
 #: Among so many of the newest answers of a model those are looked for whose requests can be asked again.
 _LOOKED_THROUGH = 2000
+
+
+def inputs_for(
+    request: OptimiseRequest,
+    home: Home,
+    model: str,
+    task: Task,
+    *,
+    tables: Callable[[], TrainingTables],
+    store: Callable[[], Engine],
+) -> list[str]:
+    """Return the inputs that a request names; BadRequest or UnknownName where it names none, or too few."""
+    candidates_of(request.to)
+    _one_source(request.table, request.text_column, request.requests)
+    if request.table is not None and request.text_column is not None:
+        return rows_of_table(tables(), request.table, request.text_column, _wanted(request.limit))
+    engine = store()
+    try:
+        return kept_requests(engine, home, model, task, _wanted(request.requests))
+    finally:
+        engine.dispose()
 
 
 def rows_of_table(tables: TrainingTables, table: str, column: str, limit: int) -> list[str]:
@@ -47,13 +70,11 @@ def kept_requests(engine: Engine, home: Home, model: str, task: Task, limit: int
     return inputs
 
 
-def rows_wanted(limit: int | None) -> int:
-    """Return how many rows to read, at most MOST_ROWS."""
+def _wanted(limit: int | None) -> int:
     return MOST_ROWS if limit is None else min(limit, MOST_ROWS)
 
 
-def one_source(table: str | None, column: str | None, requests: int | None) -> None:
-    """Refuse a request that names no inputs, or two kinds of them."""
+def _one_source(table: str | None, column: str | None, requests: int | None) -> None:
     if (table is None) == (requests is None):
         raise BadRequest(
             "an optimisation compares on your own inputs: name a table with its text column, or a number of kept "
@@ -77,4 +98,6 @@ def _inputs(body: str | None, task: Task) -> list[str]:
         else None
     )
     several = given if isinstance(given, list) else [given]
-    return [one for one in several if isinstance(one, str) and one.strip() and "://" not in one]
+    texts = [one for one in several if isinstance(one, str) and one.strip()]
+    # a picture's address cannot be asked again without going out for it
+    return texts if task.feed is Feed.TEXT else [one for one in texts if "://" not in one]
