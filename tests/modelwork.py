@@ -27,7 +27,7 @@ NO_SUCH_TABLE = {"columns": "label,text", "table": "None"}
 
 _SETTINGS = """
 from iop import BusinessOperation, Message, Production
-from wattbus.operations import HFOperation, TuningOperation
+from wattbus.operations import HFOperation, OptimiseOperation, TuningOperation
 
 class Echo(BusinessOperation):
     def on_message(self, request):
@@ -37,6 +37,7 @@ prod = Production("Test.Models")
 prod.operation("Echo", Echo)
 prod.operation("Tune", TuningOperation, settings={tuning!r}, pool_size={pool_size})
 prod.operation("HF", HFOperation, settings={hf!r})
+prod.operation("Optimise", OptimiseOperation, settings={{"name": "toy", "task": "text-classification"}})
 PRODUCTIONS = [prod]
 """
 

@@ -22,6 +22,7 @@ from wattbus.errors import (
 from wattbus.home import make_owner_folder, write_durably
 from wattbus.memory import resident_bytes, size_words
 from wattbus.ml.child import MEMORY_POLL_SECONDS, Child, events_of, start_child
+from wattbus.ml.engine_files import CARD
 from wattbus.ml.models import ModelStore, ModelVersion
 from wattbus.ml.optimise_spec import OptimiseProgress, OptimiseResult, OptimiseSpec
 
@@ -51,6 +52,9 @@ def optimise(
     Raises BadRequest, Refused or ModelError for inputs and models that cannot be used, OptimisingKilled when the
     process was killed from outside, OptimisingFailed when it was cancelled, ran out of memory or failed.
     """
+    done = finished_before(spec)
+    if done is not None:
+        return done
     shutil.rmtree(spec.run_folder, ignore_errors=True)
     make_owner_folder(spec.run_folder)
     _need_space(spec)
@@ -67,6 +71,17 @@ def optimise(
     if result is None:
         raise _death(spec, child)
     return result.model_copy(update={"cpu_seconds": child.cpu_seconds})
+
+
+def finished_before(spec: OptimiseSpec) -> OptimiseResult | None:
+    """Return the stored result of an earlier attempt at this very optimisation whose candidate is still there."""
+    try:
+        same = OptimiseSpec.model_validate_json((spec.run_folder / "spec.json").read_bytes()) == spec
+        stored = OptimiseResult.model_validate_json((spec.run_folder / "result.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    whole = stored.model_folder is None or (stored.model_folder / CARD).is_file()
+    return stored if same and whole else None
 
 
 def stage(store: ModelStore, parent: ModelVersion, result: OptimiseResult, made_from: str) -> ModelVersion:
