@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from wattbus.errors import ModelError
+from wattbus.errors import ModelError, Refused
 from wattbus.home import make_owner_folder
 from wattbus.ml.engine_answers import ANSWERS
-from wattbus.ml.engine_files import CARD, GRAPH, ONNX, EngineCard, write_card
+from wattbus.ml.engine_files import CARD, GRAPH, ONNX, EngineCard, check_graph, write_card
 from wattbus.ml.engine_images import PROCESSOR, ImageReader
 from wattbus.ml.engine_texts import TOKENIZER
 from wattbus.ml.manifest import MANIFEST, is_allowed
@@ -108,7 +108,7 @@ class Converter:
                 subset_size=len(samples),
                 model_type=None if self._facts.task == "image-classification" else nncf.ModelType.TRANSFORMER,
             )
-        self._openvino.save_model(model, str(graph), compress_to_fp16=candidate == "fp16")
+        self._save(model, graph, compress=candidate == "fp16")
 
     def _traced(self) -> Path:
         """Trace the model to a graph of fp32, once."""
@@ -126,9 +126,21 @@ class Converter:
                     raise ModelError(self._refusal(error)) from error
             for port, name in zip(model.inputs, self._input_names(), strict=True):
                 port.get_tensor().set_names({name})
-            self._openvino.save_model(model, str(base), compress_to_fp16=False)
+            self._save(model, base, compress=False)
             self._base = base
         return self._base
+
+    def _save(self, model: Any, graph: Path, *, compress: bool) -> None:
+        """Write a graph and its constants; the converter does not say why it cannot, and may cut a file short."""
+        try:
+            self._openvino.save_model(model, str(graph), compress_to_fp16=compress)
+            check_graph(graph, graph.with_suffix(".bin"))
+        except (RuntimeError, OSError, Refused) as error:
+            free = shutil.disk_usage(graph.parent).free
+            raise ModelError(
+                f"{graph.parent} cannot be written ({str(error)[:200]}), {free:,} bytes are free on its disk: make "
+                "room and send the request again. Nothing was staged."
+            ) from error
 
     def _write_onnx(self, file: Path) -> None:
         import torch
