@@ -55,7 +55,7 @@ with testing.production(settings, home, feed=FakeFeed(), **options) as bus:
     bus.production.ledger.wait_ready()
     for key, (item, type_name, body) in requests.items():
         print("sent", key, flush=True)
-        bus.request(item, bus.message(type_name, body), idempotency_key=key, timeout_seconds=90)
+        bus.request(item, bus.message(type_name, body), idempotency_key=key, timeout_seconds=240)
 """
 
 Requests = dict[str, tuple[str, str, dict[str, Any]]]
