@@ -150,6 +150,7 @@ class Converter:
         example, _ = self._example()
         names = self._input_names()
         free = {0: "batch"} if names == ("pixel_values",) else {0: "batch", 1: "length"}
+        given = {0: "batch"} if self._facts.task == "text-classification" else free
         with _quiet():
             try:
                 torch.onnx.export(
@@ -158,12 +159,7 @@ class Converter:
                     str(plain),
                     input_names=list(names),
                     output_names=[self._output()],
-                    dynamic_axes={
-                        **{name: free for name in names},
-                        self._output(): {0: "batch"}
-                        if self._facts.task.endswith("text-classification")
-                        else free,
-                    },
+                    dynamic_axes={**dict.fromkeys(names, free), self._output(): given},
                     opset_version=_ONNX_VERSION,
                     dynamo=False,
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,9 @@ class MLOperation(Metered, BusinessOperation):
         images = ImageSource(context.place().home.uploads, _fetch_picture)
         checked = self._models.open_verified(self.name, version.id)
         compiled = make_owner_folder(make_owner_folder(context.place().home.compiled) / self.name)
+        for folder in compiled.iterdir():
+            if folder.name not in self._models.ids(self.name):
+                shutil.rmtree(folder, ignore_errors=True)  # of a version that was removed
         predictor = pipelines.load(
             checked.path, self.task, self._options(), images=images, cache=compiled / version.id
         )

@@ -119,6 +119,7 @@ class OptimiseOperation(Metered, BusinessOperation):
                 )
             except OptimisingFailed as error:
                 if over():
+                    optimiser.clear(spec)
                     raise _ended(str(error), cancelled) from error
                 if isinstance(error, OptimisingKilled):
                     window.cut_off()
