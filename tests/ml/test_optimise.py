@@ -258,6 +258,9 @@ def test_the_fastest_that_passes_is_chosen_and_of_those_near_it_the_smallest() -
 
     assert best([fast, near, wrong, slow]) == near
     assert best([wrong]) is None
+    # In a busy moment both sides were slow, and the candidate the faster one all the same.
+    busy = fast.model_copy(update={"before": side(20, 100), "after": side(100, 100)})
+    assert best([fast, busy]) == busy
     assert best([]) is None
 
 

@@ -191,10 +191,11 @@ def judged(gate: Gate, name: str, likeness: Likeness, before: Speed, after: Spee
 
 
 def best(candidates: list[Candidate]) -> Candidate | None:
-    """Return the fastest candidate that passes; of those within 5 % of it, the smallest."""
-    passing = [one for one in candidates if one.passes and one.after is not None]
-    if not passing:
-        return None
-    fastest = max(one.after.per_second for one in passing if one.after)
-    near = [one for one in passing if one.after and one.after.per_second >= 0.95 * fastest]
-    return min(near, key=lambda one: one.after.size_bytes if one.after else 0)
+    """Return the fastest candidate that passes; of those within 5 % of it, the smallest.
+
+    A speed is that against the model in the same turns: the machine may have been busier at another's time.
+    """
+    passing = [(one.speedup, one.after.size_bytes, one) for one in candidates if one.passes and one.after]
+    fastest = max((speedup or 0.0 for speedup, _, _ in passing), default=0.0)
+    near = [(size, one) for speedup, size, one in passing if (speedup or 0.0) >= 0.95 * fastest]
+    return min(near, key=lambda pair: pair[0])[1] if near else None
