@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # A stamp is named after the content of what was installed: the second run installs nothing, a changed file does.
 sum       = $(shell cat $(1) | cksum | cut -d' ' -f1)
 RUN_STAMP := $(VENV)/.run-$(call sum,requirements.txt requirements-model.txt pyproject.toml)
-DEV_STAMP := $(VENV)/.dev-$(call sum,requirements.txt requirements-model.txt pyproject.toml requirements-dev.txt)
+DEV_STAMP := $(VENV)/.dev-$(call sum,requirements.txt requirements-model.txt pyproject.toml requirements-dev.txt requirements-optimise.txt)
 PIP       := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -97,7 +97,7 @@ $(RUN_STAMP): | $(BIN)/pip
 
 $(DEV_STAMP): | $(RUN_STAMP)
 	@echo "Installing what the tests need: once."
-	@$(PIP) -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.txt -r requirements-optimise.txt
 	@rm -f $(VENV)/.dev-*
 	@touch $@
 

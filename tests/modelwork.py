@@ -27,7 +27,7 @@ NO_SUCH_TABLE = {"columns": "label,text", "table": "None"}
 
 _SETTINGS = """
 from iop import BusinessOperation, Message, Production
-from wattbus.operations import HFOperation, TuningOperation
+from wattbus.operations import HFOperation, OptimiseOperation, TuningOperation
 
 class Echo(BusinessOperation):
     def on_message(self, request):
@@ -37,6 +37,7 @@ prod = Production("Test.Models")
 prod.operation("Echo", Echo)
 prod.operation("Tune", TuningOperation, settings={tuning!r}, pool_size={pool_size})
 prod.operation("HF", HFOperation, settings={hf!r})
+prod.operation("Optimise", OptimiseOperation, settings={{"name": "toy", "task": "text-classification"}})
 PRODUCTIONS = [prod]
 """
 
@@ -54,7 +55,7 @@ with testing.production(settings, home, feed=FakeFeed(), **options) as bus:
     bus.production.ledger.wait_ready()
     for key, (item, type_name, body) in requests.items():
         print("sent", key, flush=True)
-        bus.request(item, bus.message(type_name, body), idempotency_key=key, timeout_seconds=90)
+        bus.request(item, bus.message(type_name, body), idempotency_key=key, timeout_seconds=240)
 """
 
 Requests = dict[str, tuple[str, str, dict[str, Any]]]

@@ -31,7 +31,17 @@ NEEDED_BY_ANOTHER = {"accelerate", "python-multipart"}
 OPTIONAL = {"iris", "pynvml"}
 #: The CUDA build of torch brings these; the CPU build, which is what is pinned, does not.
 CUDA = re.compile(r"nvidia-(?!ml-py)|cuda-|triton")
-HEAVY = ("torch", "transformers", "codecarbon", "fastapi", "sklearn", "PIL", "pandas")
+HEAVY = (
+    "torch",
+    "transformers",
+    "codecarbon",
+    "fastapi",
+    "sklearn",
+    "PIL",
+    "pandas",
+    "openvino",
+    "onnxruntime",
+)
 NEVER_IMPORTED = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "kernels"}
 LOWEST = {"torch": "2.10", "transformers": "5.3", "starlette": "0.49.1"}
 
@@ -86,9 +96,13 @@ def test_what_the_code_imports_is_declared_and_what_is_declared_is_imported() ->
     assert used == set(DECLARED) - NEEDED_BY_ANOTHER
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt", "requirements-model.txt"])
-def test_every_requirement_is_pinned_to_one_version(file: str) -> None:
-    loose = [str(pin) for pin in pins(file).values() if not re.fullmatch(r"==[\w.]+", str(pin.specifier))]
+@pytest.mark.parametrize("kind", ["", "-dev", "-model", "-optimise"])
+def test_every_requirement_is_pinned_to_one_version(kind: str) -> None:
+    loose = [
+        str(pin)
+        for pin in pins(f"requirements{kind}.txt").values()
+        if not re.fullmatch(r"==[\w.]+", str(pin.specifier))
+    ]
 
     assert loose == []
 
@@ -115,8 +129,23 @@ def test_the_development_requirements_are_complete() -> None:
     assert needed(dev) - run == set(dev)
 
 
+def test_what_makes_int8_models_is_complete_pinned_in_its_ranges_and_changes_no_other_pin() -> None:
+    declared = {
+        canonicalize_name(line.name): line
+        for line in map(Requirement, PROJECT["optional-dependencies"]["optimise"])
+    }
+    run, extra = pins("requirements.txt"), pins("requirements-optimise.txt")
+
+    assert needed(declared) - set(run) == set(extra)
+    for name, line in declared.items():
+        assert line.specifier.contains(str(extra[name].specifier).removeprefix("=="))
+    for line in map(Requirement, [one for name in extra for one in importlib.metadata.requires(name) or ()]):
+        pin = run.get(canonicalize_name(line.name)) if line.marker is None else None
+        assert pin is None or line.specifier.contains(str(pin.specifier).removeprefix("==")), line
+
+
 def test_every_requirement_has_its_reason_beside_it() -> None:
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-optimise.txt"):
         lines = [line for line in (ROOT / file).read_text().splitlines() if "==" in line]
         assert [line for line in lines if not re.search(r"  # \w+", line)] == []
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wattbus.energy.window import Window
 
 from energy_samples import FOREVER, Sink, burn
 from wattbus.energy import FakeFeed, Ledger, Scope, estimate_remote
+from wattbus.energy.attempt_window import Window
 from wattbus.energy.cputime import NOBODY, LinuxCpuTimes
 from wattbus.energy.feed import PowerFacts, PowerReading, PowerSource
 from wattbus.energy.record import EnergyRecord, IntervalRecord, Tier

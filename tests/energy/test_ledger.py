@@ -380,3 +380,16 @@ def test_a_reading_that_spans_a_silence_keeps_the_sum_and_pays_for_what_ran_in_i
     spanning = next(i for i in sink.intervals if i.duration_seconds >= 60)
     assert spanning.others_joules > 400
     assert math.fsum(i.total_joules for i in sink.intervals) == pytest.approx(feed.total_joules, rel=1e-9)
+
+
+def test_each_attempt_of_a_batch_keeps_what_was_said_of_it_and_else_what_was_said_of_the_batch() -> None:
+    ledger = Ledger(FakeFeed(), on_settled=lambda records, interval: None)
+    window = ledger.open_batch([(1, 1), (2, 1)], "ML")
+    window.describe(kind="text-classification", facts=TaskFacts(stage="inference", family="all"))
+    window.describe_each([TaskFacts(stage="inference", family="own"), None])
+
+    (first,), (second,) = window.close_shares([None, "BadRequest"])
+
+    assert first.facts is not None and second.facts is not None
+    assert (first.facts.family, second.facts.family) == ("own", "all")
+    assert (first.operation_kind, second.operation_kind) == ("text-classification", "text-classification")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import tinymodels
 from command import Command
 from fakehub import FakeHub
 from modelwork import NO_SUCH_TABLE, Requests, Work
-from wattbus import killpoints
+from wattbus import doctor, killpoints
 from wattbus.ml.tables import TrainingTables
 from wattbus.store.tables import Status
 
@@ -34,6 +35,14 @@ TRAIN: Requests = {
 FETCH: Requests = {"fetch": ("Tune", "TrainRequest", NO_SUCH_TABLE)}
 OVERRIDE: Requests = {"override": ("Tune", "OverrideRequest", {})}
 
+OPTIMISE: Requests = {
+    "optimise": (
+        "Optimise",
+        "OptimiseRequest",
+        {"to": "fp32", "table": "Review", "text_column": "text", "limit": 12, "min_speedup": 0.01},
+    )
+}
+
 FETCHED = (
     "download.after-files", "version.before-rename", "version.after-rename", "download.before-switch",
     "download.after-switch",
@@ -42,6 +51,7 @@ TRAINED = (
     "checkpoint.before-marker", "checkpoint.after-marker", "result.before-save", "result.after-save",
     "stage.before-pointer", "stage.after-pointer",
 )  # fmt: skip
+OPTIMISED = ("optimise.before-convert", "optimise.after-convert", "optimise.before-result")
 PUBLISHED = (
     "override.before-publish",
     "publish.before-switch",
@@ -59,7 +69,9 @@ def hub(tmp_path: Path) -> Iterator[FakeHub]:
 
 
 def test_each_kill_point_of_a_model_has_its_test() -> None:
-    assert sorted((*FETCHED, *TRAINED, *PUBLISHED, *ROLLED_BACK)) == sorted(killpoints.MODEL_POINTS)
+    assert sorted((*FETCHED, *TRAINED, *OPTIMISED, *PUBLISHED, *ROLLED_BACK)) == sorted(
+        killpoints.MODEL_POINTS
+    )
 
 
 @pytest.mark.parametrize("point", FETCHED)
@@ -158,4 +170,48 @@ def test_a_kill_while_a_model_is_trained_costs_no_finished_work_and_stages_one_v
         assert resumed == [f"resumed from the checkpoint of step {step}"]
     if point in ("result.after-save", "stage.before-pointer", "stage.after-pointer", "handle.after-effect"):
         assert any("nothing was trained again" in note for note in response.notes)
+    assert work.whole()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "point",
+    [
+        *OPTIMISED,
+        "version.before-rename",
+        "stage.before-pointer",
+        "stage.after-pointer",
+        "handle.after-effect",
+    ],
+)
+def test_a_kill_while_a_model_is_optimised_leaves_it_whole_and_the_next_start_stages_one_version(
+    tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATTBUS_ENERGY", "off")
+    work = Work(tmp_path).declare()
+    tinymodels.build("text-classification", tmp_path / "model")
+    version = work.models.stage(
+        "toy", lambda folder: shutil.copytree(tmp_path / "model", folder, dirs_exist_ok=True), source="test"
+    )
+    work.models.publish("toy")
+    rows = "".join(f"row number {number} of kind {number % 2}\n" for number in range(20))
+    (tmp_path / "rows.csv").write_text("text\n" + rows)
+    TrainingTables(f"sqlite:///{work.home.tables_file}").load_csv("Review", tmp_path / "rows.csv")
+
+    work.die_at(point, OPTIMISE, 240)
+    found = work.current()
+    sound = doctor.examine(work.home).ok
+    with work.start() as bus:
+        (request,) = work.ended(bus, 240)
+        response = bus.production.request(
+            "Optimise", bus.message(*OPTIMISE["optimise"][1:]), idempotency_key="optimise", timeout_seconds=60
+        )
+
+    staged = work.models.staged("toy")
+    assert sound
+    assert found == version.id == work.current()
+    assert (request.status, request.attempts) == (Status.COMPLETED, 2)
+    assert staged is not None and staged.id == response.new_version
+    assert [one.id for one in work.models.versions("toy")] == [version.id, staged.id]
+    assert staged.parent == version.id
     assert work.whole()

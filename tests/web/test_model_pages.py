@@ -16,7 +16,7 @@ from command import Command
 from components import echo_production
 from wattbus.home import Home
 from wattbus.ml.models import ModelStore
-from wattbus.operations import MLOperation, TuningOperation
+from wattbus.operations import MLOperation, OptimiseOperation, TuningOperation
 
 #: Names that could lead out of the folder of models, as S9 lists them.
 ASTRAY = [
@@ -277,3 +277,30 @@ def _forget_the_message(ask: OpenDoor, version: str) -> None:
 def _everything(folder: Path) -> set[str]:
     """Return every path of the home but the store's own files, which come and go."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if "store.sqlite" not in path.name}
+
+
+def test_an_optimised_version_shows_what_it_came_to_and_the_page_says_who_optimises(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    (first,) = publish(store, 1)
+    side = {"size_bytes": 4000, "load_seconds": 2.0, "p50_ms": 30.5, "p95_ms": 41.0, "per_second": 33.0}
+    optimised = {
+        "name": "fp32",
+        "reason": "100.00% of the labels stay, 3.00 times the throughput, 100% of the size.",
+        "likeness": {"max_difference": None, "mean_difference": None},
+        "before": {**side, "joules_per_1000": None, "tier": None},
+        "after": {**side, "per_second": 99.0, "joules_per_1000": 12.0, "tier": "measured"},
+    }
+    made = stage(store, 2, parent=first, facts={"optimised": optimised})
+    production = Production("Test.Optimising")
+    settings = {"name": "toy", "task": "text-classification"}
+    production.operation("Optimise", OptimiseOperation, settings=settings)
+
+    with open_door(tmp_path, production, start=False) as ask:
+        said = ask("GET", "/api/v1/models/toy").said
+        page = ask.page("/models/toy")
+
+    assert [one["item"] for one in said["optimisers"]] == ["Optimise"]
+    assert said["optimisers"][0]["address"].startswith("/test?item=Optimise&type=OptimiseRequest&body=")
+    assert f"Optimisation of {made}" in page.said
+    assert "3.00 times the throughput" in page.said
+    assert "it is not in the store any more" not in page.said

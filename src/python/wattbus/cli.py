@@ -25,6 +25,7 @@ from wattbus import (
     cli_label_sync,
     cli_life,
     cli_messages,
+    cli_optimise,
     cli_roi,
     words,
 )
@@ -38,6 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+cli_data.models.command("optimise")(cli_optimise.models_optimise)
+cli_data.models.command("publish")(cli_optimise.models_publish)
 app.add_typer(cli_data.models, name="models")
 app.add_typer(cli_data.tables, name="tables")
 app.add_typer(cli_data.export, name="export")

@@ -20,8 +20,10 @@ WattbusError
 └── ModelError            a model cannot be fetched, verified, loaded, trained or published
     ├── ModelNotCached    the model is not here and cannot be fetched now
     ├── ModelCorrupt      the files differ from their manifest
-    └── TrainingFailed    the training ended without a usable model
-        └── TrainingKilled    its process was killed; what it had saved is there, and it can go on
+    ├── TrainingFailed    the training ended without a usable model
+    │   └── TrainingKilled    its process was killed; what it had saved is there, and it can go on
+    └── OptimisingFailed  the optimisation ended without an answer
+        └── OptimisingKilled  its process was killed; the next attempt begins anew
 """
 
 from __future__ import annotations
@@ -152,6 +154,14 @@ class TrainingFailed(ModelError):
 
 class TrainingKilled(TrainingFailed):
     """The process of the training was killed; what it had saved is there, and it can go on."""
+
+
+class OptimisingFailed(ModelError):
+    """The optimisation ended without an answer; no version was made."""
+
+
+class OptimisingKilled(OptimisingFailed):
+    """The process of the optimisation was killed; the next attempt begins anew."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:

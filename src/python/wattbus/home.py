@@ -46,6 +46,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def compiled(self) -> Path:
+        """What engines have compiled of optimised models, a folder a version; it is made again where it is missing."""
+        return self.root / "compiled"
+
+    @property
     def uploads(self) -> Path:
         """The one folder that a request may name a local picture in."""
         return self.root / "uploads"

@@ -36,7 +36,7 @@ MESSAGE_POINTS = (
     "settle.after-commit",
 )
 
-#: In the life of a model: fetched, fine-tuned, staged, published, rolled back.
+#: In the life of a model: fetched, fine-tuned, optimised, staged, published, rolled back.
 MODEL_POINTS = (
     "download.after-files",
     "version.before-rename",
@@ -47,6 +47,9 @@ MODEL_POINTS = (
     "checkpoint.after-marker",
     "result.before-save",
     "result.after-save",
+    "optimise.before-convert",
+    "optimise.after-convert",
+    "optimise.before-result",
     "stage.before-pointer",
     "stage.after-pointer",
     "override.before-publish",

@@ -150,6 +150,98 @@ class OverrideResponse(WattbusMessage):
     note: str = ""
 
 
+class OptimiseRequest(WattbusMessage):
+    """Convert the item's model to a faster engine, compared on rows of a table or on requests that were kept."""
+
+    to: str = Field(
+        default="auto",
+        description="auto, fp32, bf16, fp16, int8-weights, int8 or onnx-int8; auto tries them all",
+    )
+    table: str | None = Field(
+        default=None, description="a table with texts, or with names of uploaded pictures"
+    )
+    text_column: str | None = Field(default=None, description="its column")
+    limit: int | None = Field(default=None, ge=1, strict=False, description="rows to read, 256 at most")
+    requests: int | None = Field(
+        default=None,
+        ge=1,
+        strict=False,
+        description="in place of a table: so many of the newest requests answered",
+    )
+    budget_seconds: float = Field(
+        default=600.0, gt=0, le=86_400, strict=False, description="no further candidate is begun after it"
+    )
+    min_agreement: float = Field(
+        default=0.995, ge=0, le=1, strict=False, description="share of the predictions that must stay"
+    )
+    min_speedup: float = Field(
+        default=1.1, gt=0, le=100, strict=False,
+        description="times the throughput that pays; else 70 % of the size and no slower",
+    )  # fmt: skip
+
+
+class OptimisedSpeed(BaseModel):
+    """How one side did, each input asked alone, in turns with the other side: medians of the rounds."""
+
+    size_bytes: int
+    load_seconds: float
+    p50_ms: float
+    p95_ms: float
+    per_second: float
+    cpu_seconds_per_1000: float | None = None
+    joules_per_1000: float | None = Field(default=None, description="empty: not read")
+    tier: str | None = Field(default=None, description="how far the joules can be trusted")
+
+
+class ChangedAnswer(BaseModel):
+    """An input that a candidate answers in another way."""
+
+    row: int = Field(description="its place in the inputs as read; the first is 1")
+    text: str = Field(description="the first characters of it")
+    old: str
+    new: str
+
+
+class OptimisedLikeness(BaseModel):
+    """How far the answers of a candidate are those of the version it was made from."""
+
+    measure: str
+    agreement: float
+    compared: int
+    max_difference: float | None = None
+    mean_difference: float | None = None
+    min_cosine: float | None = None
+    mean_cosine: float | None = None
+    changed: int
+    changed_rows: list[ChangedAnswer] = Field(default=[], description="the first of them")
+
+
+class OptimisedCandidate(BaseModel):
+    """What came of one candidate; nothing was measured of one that was not made."""
+
+    name: str
+    passes: bool
+    reason: str
+    likeness: OptimisedLikeness | None = None
+    before: OptimisedSpeed | None = None
+    after: OptimisedSpeed | None = None
+
+
+class OptimiseResponse(WattbusMessage):
+    """What each candidate came to; the chosen one is staged as a new version, not live."""
+
+    model: str
+    task: str
+    old_version: str
+    new_version: str | None = Field(description="empty: do not convert; the reason says why")
+    chosen: str | None
+    reason: str
+    rows: int
+    candidates: list[OptimisedCandidate]
+    seconds: float
+    notes: list[str] = []
+
+
 class FileRequest(WattbusMessage):
     """A file that was dropped into a folder; its content is text, or base64 of its bytes."""
 
@@ -210,7 +302,17 @@ _OF_THE_SEED = (
     OverrideRequest,
     OverrideResponse,
 )
-PUBLIC = (*_OF_THE_SEED, FileRequest, FileRow, SQLRow, TimerTick, WebhookResponse, AlertRequest)
+PUBLIC = (
+    *_OF_THE_SEED,
+    OptimiseRequest,
+    OptimiseResponse,
+    FileRequest,
+    FileRow,
+    SQLRow,
+    TimerTick,
+    WebhookResponse,
+    AlertRequest,
+)
 
 #: Names by which the seed and old IoP productions call our types.
 ALIASES = {f"msg.{cls.__name__}": cls for cls in _OF_THE_SEED}

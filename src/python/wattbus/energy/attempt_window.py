@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from wattbus.energy.cputime import NANO, name_worker, thread_clock
@@ -32,6 +32,9 @@ class NullWindow:
         gpu: bool | None = None,
     ) -> None:
         """Say what the attempt does; what is None stays as it was."""
+
+    def describe_each(self, facts: Sequence[TaskFacts | None]) -> None:
+        """Say what each attempt of a batch does, in their order; of no effect elsewhere."""
 
     def watch_child(self, pid: int, since_seconds: float = 0.0) -> None:
         """Count the CPU time of a child process and its descendants to this attempt while it lives.

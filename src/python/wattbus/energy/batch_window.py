@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wattbus.energy.attempt_window import Window, leave
-from wattbus.energy.record import EnergyRecord
+from wattbus.energy.record import EnergyRecord, TaskFacts
 
 if TYPE_CHECKING:
     from wattbus.energy.ledger import Ledger
@@ -21,6 +21,11 @@ class BatchWindow(Window):
         self.shares = [
             ShareWindow(self, message_id, attempt, len(attempts)) for message_id, attempt in attempts
         ]
+
+    def describe_each(self, facts: Sequence[TaskFacts | None]) -> None:
+        """Say what each attempt does, in their order; what was said of the batch holds for all."""
+        for share, one in zip(self.shares, facts, strict=True):
+            share.own_facts = one
 
     def close_shares(self, failed: Sequence[str | None]) -> list[list[EnergyRecord]]:
         """End the batch and return the records of each attempt; ``failed`` says for each why it failed, if it did."""
@@ -39,6 +44,8 @@ class BatchWindow(Window):
 
 class ShareWindow(Window):
     """One attempt of a batch: an equal share of its processor time."""
+
+    own_facts: TaskFacts | None = None
 
     def __init__(self, batch: BatchWindow, message_id: int, attempt: int, of: int) -> None:
         self._batch, self._of = batch, of
@@ -60,7 +67,8 @@ class ShareWindow(Window):
             return self._rows(self.provisional)
         batch = self._batch
         self._kind, self._model, self._revision = batch._kind, batch._model, batch._revision
-        self._facts, self._remote, self.uses_gpu = batch._facts, batch._remote, batch.uses_gpu
+        self._facts = self.own_facts or batch._facts
+        self._remote, self.uses_gpu = batch._remote, batch.uses_gpu
         self._children = batch._children
         closed = self._ledger.clock()
         self.provisional = record = self._record(closed, self.own_ns(), failed)

@@ -24,8 +24,10 @@ from wattbus.labels.own_runs import completed, figures_of_messages, figures_of_r
 from wattbus.transport import Transport
 
 if TYPE_CHECKING:
+    from wattbus.ml.engine import EnginePredictor
     from wattbus.ml.models import ModelStore
-    from wattbus.ml.pipelines import Prediction, Predictor
+    from wattbus.ml.pipelines import Predictor
+    from wattbus.ml.prediction import Prediction
     from wattbus.ml.versions import ModelVersion
 
 LARGEST_BATCH = 1_024
@@ -92,7 +94,7 @@ def measure_cached(
 
 
 def measure_model(
-    predictor: Predictor,
+    predictor: Predictor | EnginePredictor,
     inputs: dict[str, Any],
     *,
     model: str,

@@ -13,6 +13,7 @@ from typing import Any
 
 from wattbus.errors import BadRequest, ModelCorrupt, Refused
 from wattbus.home import OWNER_FOLDER, sync_folder, write_durably
+from wattbus.ml import engine_files
 from wattbus.ml.weights import check_safetensors
 
 MANIFEST = "manifest.json"
@@ -73,7 +74,9 @@ def check_folder(folder: Path) -> list[str]:
     No link is followed: a link in the folder is refused.
     """
     files = sorted(_walk(folder, folder))
-    strange = [name for name in files if not is_allowed(name)]
+    optimised = engine_files.CARD in files
+    graph = engine_files.engine_files(files) if optimised else frozenset()
+    strange = [name for name in files if not is_allowed(name) and name not in graph]
     if strange:
         why = "a format that can run code" if is_pickle(strange[0]) else "no kind of file that a model needs"
         raise Refused(
@@ -81,7 +84,9 @@ def check_folder(folder: Path) -> list[str]:
         )
     if "config.json" not in files:
         raise BadRequest(f"there is no config.json in {folder.name}: give a complete model folder.")
-    if not any(name.endswith(".safetensors") for name in files):
+    if optimised:
+        engine_files.check_engine(folder, files)
+    elif not any(name.endswith(".safetensors") for name in files):
         raise BadRequest(
             f"there are no weights (*.safetensors) in {folder.name}: give a complete model folder."
         )
@@ -90,6 +95,8 @@ def check_folder(folder: Path) -> list[str]:
             "adapter_config.json makes the model load another one: merge the adapter into its model first."
         )
     for name in files:
+        if name in graph:
+            continue
         check_file(folder / name, name)
         if name.endswith(".safetensors.index.json"):
             _check_index(folder / name, name)

@@ -105,6 +105,28 @@ def read_configs(folder: Path) -> dict[str, Any]:
     return documents
 
 
+#: What the class that a model's files name was made for; one without a head is an encoder of texts.
+_TASK_OF_CLASS = {
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForMaskedLM": "fill-mask",
+    "ForImageClassification": "image-classification",
+    "ForObjectDetection": "object-detection",
+    "LMHeadModel": "text-generation",
+    "ForCausalLM": "text-generation",
+    "Model": "feature-extraction",
+}
+
+
+def task_of(folder: Path) -> str | None:
+    """Return the task that the class in ``config.json`` was made for; None where that does not say."""
+    named = _read_json(folder / "config.json").get("architectures") or []
+    for ending, task in _TASK_OF_CLASS.items():
+        if named and str(named[0]).endswith(ending):
+            return task
+    return None
+
+
 def settle_untrained(model: Any, names: tuple[str, ...]) -> None:
     """Fill the weights called ``names`` the same way each time: small seeded draws, no bias, unit norms.
 

@@ -21,6 +21,7 @@ from wattbus.errors import (
     unknown_name_sentence,
 )
 from wattbus.ml import manifest, sources
+from wattbus.ml.engine_files import is_optimised
 from wattbus.ml.fetching import Fetcher, replace_files, said_when_full
 from wattbus.ml.hub import Hub, Tell, megabytes
 from wattbus.ml.versions import Change, ModelFolder, ModelVersion, Origin, Pointer, check_name
@@ -235,6 +236,13 @@ class ModelStore:
                 self._check_content(version)
                 self._verified[key] = _stamps(version.path)
         return version
+
+    def with_weights(self, name: str) -> ModelVersion:
+        """Return the live version, or the one it was optimised from: one with weights, to train or to convert."""
+        version = self.current(name)
+        while is_optimised(version.path) and version.parent is not None:
+            version = self.get(name, version.parent)
+        return self.open_verified(name, version.id)
 
     def ensure(
         self,

@@ -6,63 +6,39 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wattbus.errors import BadRequest
 from wattbus.ml import annotate, generation, model_files
+from wattbus.ml.engine import EnginePredictor, load_engine
+from wattbus.ml.engine_files import is_optimised
 from wattbus.ml.images import ImageSource, OpenedImage
 from wattbus.ml.pipeline_options import LOADING, parse_settings
 from wattbus.ml.pipeline_tasks import Call, Feed, Task, find_task, read_call
 from wattbus.ml.pooling import Pooling
-from wattbus.ml.results import Picture, make_picture, make_plain
+from wattbus.ml.prediction import ModelFacts, Prediction
+from wattbus.ml.results import make_picture, make_plain
 
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int8": "int8"}
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """What kind of model answers, read from the objects that do the work; None where they do not say."""
-
-    task: str
-    family: str  # the task in camel case: textClassification
-    model_type: str | None  # bert, gpt2, detr
-    architecture: str  # BertForSequenceClassification
-    class_path: str
-    framework: str
-    framework_version: str
-    parameters: int
-    layers: int | None
-    precision: str | None  # fp32, bf16, fp16, int8
-    foundation_model: str | None
-    device: str
-    head_untrained: bool
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One answer: plain JSON values, its pictures, remarks for the user, counts of what went in and out."""
-
-    output: Any
-    pictures: tuple[Picture, ...]
-    notes: tuple[str, ...]
-    input_kind: str  # text, image or audio
-    input_items: int
-    input_bytes: int
-    input_tokens: int | None
-    output_items: int
-    output_tokens: int | None
-
-
 def load(
-    folder: Path, task: str, options: Mapping[str, str], *, images: ImageSource | None = None
-) -> Predictor:
+    folder: Path,
+    task: str,
+    options: Mapping[str, str],
+    *,
+    images: ImageSource | None = None,
+    cache: Path | None = None,
+) -> Predictor | EnginePredictor:
     """Load the model in ``folder`` for ``task``; ``options`` are the item's settings beyond name and address.
 
+    An optimised version is run by its engine, which keeps compiled code in ``cache``; PyTorch is not imported for it.
     Reads local files and safetensors only, runs no code of the model's. Raises UnknownName (the task),
     BadSettings (an option), ModelError or ModelCorrupt (the files).
     """
+    if is_optimised(Path(folder)):
+        return load_engine(Path(folder), task, options, images=images, cache=cache)
     served = find_task(task)
     settings = parse_settings(options, served.calling)
     loaded = model_files.load_parts(Path(folder), served.name, settings)

@@ -40,6 +40,13 @@ class Pooling:
             vectors = normalize(vectors, dim=1)
         return BaseModelOutput(last_hidden_state=vectors.unsqueeze(1))
 
+    def of_tokens(self, hidden: Any) -> Any:
+        """Return the vector of one text from those of its tokens, (tokens, size), in numpy."""
+        import numpy
+
+        vector = hidden[0] if self.kind == "cls" else hidden.mean(axis=0)
+        return vector / max(float(numpy.linalg.norm(vector)), 1e-12) if self.normalize else vector
+
     @staticmethod
     def vectors(raw: Any, listed: bool) -> Any:
         """Return the vector of a text, or those of a list of texts."""

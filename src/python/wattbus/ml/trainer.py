@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import selectors
 import shutil
 import signal
-import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from wattbus.errors import (
     BadRequest,
@@ -28,7 +23,8 @@ from wattbus.errors import (
     WattbusError,
 )
 from wattbus.home import OWNER_FILE, make_owner_folder, write_durably
-from wattbus.memory import OomWatch, resident_bytes, size_words
+from wattbus.memory import resident_bytes, size_words
+from wattbus.ml.child import MEMORY_POLL_SECONDS, POLL_SECONDS, Child, events_of, start_child
 from wattbus.ml.train_spec import (
     TrainMetrics,
     TrainProgress,
@@ -39,17 +35,9 @@ from wattbus.ml.train_spec import (
 
 __all__ = ["TrainMetrics", "TrainProgress", "TrainResult", "TrainSpec", "train"]
 
-POLL_SECONDS = 0.1
-MEMORY_POLL_SECONDS = 0.5
-GRACE_SECONDS = 5.0
 LOCK_WAIT_SECONDS = 15.0
-LINE_BYTES_MAX = 1_000_000
 # the three checkpoints that exist for a moment are three times the model each, then there is the new model
 DISK_PER_MODEL_BYTE = 10
-PASSED_ENVIRONMENT = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "WATTBUS_KILL_AT", "WATTBUS_KILL_ROOT",
-)  # fmt: skip
 ERRORS: dict[str, type[WattbusError]] = {
     "BadRequest": BadRequest,
     "UnknownName": BadRequest,
@@ -82,7 +70,14 @@ def train(
     _need_space(spec)
     with _locked(spec.run_folder, on_progress, cancelled) as lock:
         write_durably(spec.run_folder / "spec.json", spec.shown().model_dump_json(indent=1).encode())
-        child = _start(spec, lock)
+        # the child holds the lock too
+        child = start_child(
+            "wattbus.ml.training",
+            spec.run_folder / "spec.json",
+            log=spec.run_folder / "train.log",
+            told={"table_url": spec.table_url},
+            pass_fds=(lock.fileno(),),
+        )
         try:
             on_child(child.process.pid)
             ending = _follow(child, on_progress, cancelled, memory_limit_bytes, time_limit_seconds)
@@ -91,51 +86,6 @@ def train(
             if child.cpu_seconds is not None:
                 on_cpu_seconds(child.cpu_seconds)
         return _result(spec, child, ending)
-
-
-@dataclass
-class _Child:
-    """The process, and once it is reaped, how it ended and what it used."""
-
-    process: subprocess.Popen[bytes]
-    begun: float
-    status: int | None = None
-    cpu_seconds: float | None = None
-    seconds: float | None = None
-    memory: OomWatch = field(default_factory=OomWatch)
-
-    def reap(self, wait_seconds: float) -> bool:
-        """Wait for the end and read the CPU time; tell whether it ended. What it has left behind ends with it."""
-        deadline = time.monotonic() + wait_seconds
-        while self.status is None:
-            # Looked at before it is waited for: until then its number, and that of its group, are its own.
-            if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                self._signal(signal.SIGKILL)
-                _, status, usage = os.wait4(self.process.pid, 0)
-                self.status = self.process.returncode = os.waitstatus_to_exitcode(status)
-                self.cpu_seconds = usage.ru_utime + usage.ru_stime
-                self.seconds = time.monotonic() - self.begun
-            elif time.monotonic() >= deadline:
-                return False
-            else:
-                time.sleep(0.01)
-        return True
-
-    def end(self) -> None:
-        """Stop the process group, softly and then for good, and close the pipes."""
-        if not self.reap(0):
-            self._signal(signal.SIGTERM)
-            if not self.reap(GRACE_SECONDS):
-                self._signal(signal.SIGKILL)
-                self.reap(GRACE_SECONDS)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
 
 
 @dataclass(frozen=True)
@@ -147,53 +97,8 @@ class _Ending:
     last_step: int | None = None
 
 
-def _start(spec: TrainSpec, lock: IO[bytes]) -> _Child:
-    """Start the child in a process group of its own; it holds the lock too, and ends when our end of stdin closes."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "wattbus.ml.training",
-        str(spec.run_folder / "spec.json"),
-        "--attended",
-    ]
-    begun = time.monotonic()
-    descriptor = os.open(spec.run_folder / "train.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, OWNER_FILE)
-    with os.fdopen(descriptor, "ab") as log:
-        process = subprocess.Popen(  # noqa: S603  # our interpreter, our module, our file
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            cwd=spec.run_folder,
-            env=_environment(),
-            pass_fds=(lock.fileno(),),
-            process_group=0,
-        )
-    child = _Child(process, begun)
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it ended at once: its status tells why
-        process.stdin.write(json.dumps({"table_url": spec.table_url}).encode() + b"\n")
-        process.stdin.flush()
-    return child
-
-
-def _environment() -> dict[str, str]:
-    """Return what the child may know: no secret of ours, no hub."""
-    known = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
-    root = str(Path(__file__).parents[2])
-    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        known["PYTHONPATH"] = os.pathsep.join(filter(None, (root, known.get("PYTHONPATH"))))
-    return known | {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
 def _follow(
-    child: _Child,
+    child: Child,
     on_progress: Callable[[TrainProgress], None],
     cancelled: Callable[[], bool],
     memory_limit_bytes: int | None,
@@ -202,7 +107,7 @@ def _follow(
     """Pass the events on until the child has said its last word or has to end."""
     last_step: int | None = None
     checked_memory = 0.0
-    for event in _events(child):
+    for event in events_of(child):
         kind = event.get("event")
         if kind == "progress":
             told = TrainProgress.model_validate({name: event[name] for name in event if name != "event"})
@@ -239,27 +144,7 @@ def _follow(
     return _Ending(last_step=last_step)
 
 
-def _events(child: _Child) -> Iterator[dict[str, Any]]:
-    """Yield each event as it comes, an empty one when nothing came for a moment, until the child closes its pipe."""
-    assert child.process.stdout is not None
-    descriptor = child.process.stdout.fileno()
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
-        while True:
-            if not selector.select(POLL_SECONDS):
-                yield {}
-                continue
-            if not (data := os.read(descriptor, 65536)):
-                return
-            *lines, rest = (rest + data).split(b"\n")
-            if len(rest) > LINE_BYTES_MAX:
-                raise TrainingFailed("the training process sent a line without end: it was ended.")
-            for line in lines:
-                yield json.loads(line)
-
-
-def _result(spec: TrainSpec, child: _Child, ending: _Ending) -> TrainResult:
+def _result(spec: TrainSpec, child: Child, ending: _Ending) -> TrainResult:
     if ending.error is not None:
         raise ending.error
     if ending.result is None:
@@ -267,7 +152,7 @@ def _result(spec: TrainSpec, child: _Child, ending: _Ending) -> TrainResult:
     return ending.result.model_copy(update={"cpu_seconds": child.cpu_seconds, "child_seconds": child.seconds})
 
 
-def _death(spec: TrainSpec, child: _Child, ending: _Ending) -> TrainingFailed:
+def _death(spec: TrainSpec, child: Child, ending: _Ending) -> TrainingFailed:
     where = f" at step {ending.last_step}" if ending.last_step is not None else ""
     if child.status is not None and child.status < 0:
         hungry = child.memory.sentence() if child.status == -signal.SIGKILL else None

@@ -228,7 +228,7 @@ def _versions() -> str:
     return f"{version('torch')} {version('transformers')}"
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
     """End this process when the parent, which holds the other end of stdin, is gone."""
 
     def watch() -> None:
@@ -239,7 +239,8 @@ def _leave_with_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def _read_line(descriptor: int) -> bytes:
+def read_line(descriptor: int) -> bytes:
+    """Read the first line of a parent; without one, end this process."""
     line = b""
     while not line.endswith(b"\n"):
         if not (byte := os.read(descriptor, 1)):
@@ -252,8 +253,8 @@ def load_spec(path: Path, attended: bool) -> TrainSpec:
     """Read the spec; with a parent, the database address with its password comes on stdin and never in a file."""
     told = json.loads(path.read_bytes())
     if attended:
-        told["table_url"] = json.loads(_read_line(0))["table_url"]
-        _leave_with_parent()
+        told["table_url"] = json.loads(read_line(0))["table_url"]
+        leave_with_parent()
     return TrainSpec.model_validate(told)
 
 

@@ -2,7 +2,8 @@
 
 from wattbus.operations.hf import HFOperation
 from wattbus.operations.ml import MLOperation
+from wattbus.operations.optimise import OptimiseOperation
 from wattbus.operations.tuning import TuningOperation
 from wattbus.operations.webhook import WebhookOperation
 
-__all__ = ["HFOperation", "MLOperation", "TuningOperation", "WebhookOperation"]
+__all__ = ["HFOperation", "MLOperation", "OptimiseOperation", "TuningOperation", "WebhookOperation"]

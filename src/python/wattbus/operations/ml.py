@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from iop import BusinessOperation
 
 from wattbus.energy.attempt_window import current_window
 from wattbus.energy.record import DataFacts, TaskFacts
-from wattbus.errors import BadRequest, BadSettings
-from wattbus.home import write_durably
+from wattbus.errors import BadRequest, BadSettings, WattbusError
+from wattbus.home import make_owner_folder, write_durably
 from wattbus.messages import MLRequest, MLResponse
 from wattbus.operations.metered import Metered
 from wattbus.operations.place import model_store, page_of, transport
 from wattbus.runtime import context
 
 if TYPE_CHECKING:
+    from wattbus.ml.engine import EnginePredictor
     from wattbus.ml.models import ModelVersion
-    from wattbus.ml.pipelines import ModelFacts, Prediction, Predictor
+    from wattbus.ml.pipelines import Predictor
+    from wattbus.ml.prediction import ModelFacts, Prediction
 
 #: Attributes of a component that are not settings for the pipeline.
 _NOT_FOR_THE_PIPELINE = {"iris_handle", "DISPATCH", "Adapter", "adapter", "name", "model_url", "task", "path"}
@@ -64,28 +68,62 @@ class MLOperation(Metered, BusinessOperation):
             revision=version.revision or version.id,
             facts=_task_facts(version.name, page_of(self._models, version), predictor.facts(), prediction),
         )
+        return self._response(version, predictor, prediction, "")
+
+    def on_batch(self, requests: Sequence[MLRequest]) -> list[MLResponse | WattbusError]:
+        """Answer several messages with one version: an engine sorts their texts by length; a bad one fails alone."""
+        version = self._models.current(self.name)
+        predictor = self._predictor(version)
+        predictions = _predicted(predictor, [request.inputs_by_name() for request in requests])
+        page, facts = page_of(self._models, version), predictor.facts()
+        window = current_window()
+        window.describe(kind=predictor.task.name, model=self.name, revision=version.revision or version.id)
+        window.describe_each(
+            [
+                None if isinstance(one, WattbusError) else _task_facts(version.name, page, facts, one)
+                for one in predictions
+            ]
+        )
+        return [
+            one if isinstance(one, WattbusError) else self._response(version, predictor, one, f"{place}-")
+            for place, one in enumerate(predictions, start=1)
+        ]
+
+    def _response(
+        self,
+        version: ModelVersion,
+        predictor: Predictor | EnginePredictor,
+        prediction: Prediction,
+        place: str,
+    ) -> MLResponse:
         return MLResponse(
             output=prediction.output,
             model=self.name,
             version=version.id,
             task=predictor.task.name,
-            pictures=_stored(prediction),
+            pictures=_stored(prediction, place),
             notes=list(prediction.notes),
             input_tokens=prediction.input_tokens,
             output_tokens=prediction.output_tokens,
         )
 
-    def _predictor(self, version: ModelVersion) -> Predictor:
+    def _predictor(self, version: ModelVersion) -> Predictor | EnginePredictor:
         key = ("predictor", self.name, version.id, self.task, tuple(sorted(self._options().items())))
         return context.place().resources.get(key, lambda: self._load(version))
 
-    def _load(self, version: ModelVersion) -> Predictor:
+    def _load(self, version: ModelVersion) -> Predictor | EnginePredictor:
         from wattbus.ml import pipelines
         from wattbus.ml.images import ImageSource
 
         images = ImageSource(context.place().home.uploads, _fetch_picture)
         checked = self._models.open_verified(self.name, version.id)
-        predictor = pipelines.load(checked.path, self.task, self._options(), images=images)
+        compiled = make_owner_folder(make_owner_folder(context.place().home.compiled) / self.name)
+        for folder in compiled.iterdir():
+            if folder.name not in self._models.ids(self.name):
+                shutil.rmtree(folder, ignore_errors=True)  # of a version that was removed
+        predictor = pipelines.load(
+            checked.path, self.task, self._options(), images=images, cache=compiled / version.id
+        )
         self.log_info(f"model {self.name} {version.id} is loaded for {predictor.task.name}")
         return predictor
 
@@ -104,14 +142,31 @@ def _fetch_picture(url: str) -> bytes:
     return answer.content
 
 
-def _stored(prediction: Prediction) -> list[str]:
-    """Keep the pictures of an answer in the pictures folder and return their names."""
+def _predicted(
+    predictor: Predictor | EnginePredictor, requests: list[dict[str, Any]]
+) -> list[Prediction | WattbusError]:
+    """Answer several requests; a pipeline does so one after the other."""
+    from wattbus.ml.engine import EnginePredictor
+
+    if isinstance(predictor, EnginePredictor):
+        return predictor.predict_all(requests)
+    answers: list[Prediction | WattbusError] = []
+    for inputs in requests:
+        try:
+            answers.append(predictor.predict(inputs))
+        except WattbusError as error:
+            answers.append(error)
+    return answers
+
+
+def _stored(prediction: Prediction, place: str) -> list[str]:
+    """Keep the pictures of an answer in the pictures folder and return their names; ``place`` is that in a batch."""
     folder = context.place().home.pictures
     now = context.current()
     prefix = f"{now.message_id}-{now.attempt}" if now is not None else "picture"
     names = []
     for number, picture in enumerate(prediction.pictures, start=1):
-        name = f"{prefix}-{number}.png"
+        name = f"{prefix}-{place}{number}.png"
         write_durably(folder / name, picture.png)
         names.append(name)
     return names

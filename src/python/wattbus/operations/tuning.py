@@ -67,7 +67,7 @@ class TuningOperation(Metered, BusinessOperation):
             with self._turns().taken(_message_name(), ahead=self._tell_ahead, over=over) as mine:
                 if not mine or over():
                     raise _ended("it had not begun", cancelled)
-                old = self._models.open_verified(self.model_name)
+                old = self._models.with_weights(self.model_name)
                 spec = self._spec(request, old)
                 training_tables(self.tables).resolve(spec.table, spec.columns)
                 result = self._trained(spec, cancelled, over)

@@ -70,6 +70,10 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     ),
     "TrainRequest": (Example("Twenty rows, one epoch", _TRAINING),),
     "OverrideRequest": (Example("Publish what was trained", {}),),
+    "OptimiseRequest": (
+        Example("All candidates, on a table", {"table": "iris.Review", "text_column": "ReviewText", "limit": 100}),
+        Example("One, on what was asked", {"to": "fp32", "requests": 100}),
+    ),
 }  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, Field
 
@@ -12,6 +14,7 @@ from wattbus import words
 from wattbus.access import Role
 from wattbus.errors import ModelCorrupt
 from wattbus.ml.models import Change, ModelFile, ModelStore, ModelVersion, Verification
+from wattbus.operations.optimise import OptimiseOperation
 from wattbus.store.trainings import TrainingEnergy, TrainingRun, find_trainings, list_trainings
 from wattbus.web.desk import Desk
 from wattbus.web.guard import Who
@@ -69,6 +72,14 @@ class VersionView:
 
 
 @dataclass(frozen=True)
+class Optimiser:
+    """An item that optimises the model, and the page where that is asked for."""
+
+    item: str
+    address: str
+
+
+@dataclass(frozen=True)
 class ModelView:
     """A model: its versions, the newest first, the items that name it, and what became of it."""
 
@@ -80,6 +91,7 @@ class ModelView:
     rolls_back_to: str | None
     used_by: list[str]
     history: list[Change]
+    optimisers: list[Optimiser] = field(default_factory=list)
 
 
 class OneVersion(BaseModel):
@@ -135,6 +147,7 @@ def add(twins: Twins, desk: Desk) -> None:
             store.previous(name),
             _users(desk).get(name, []),
             list(store.history(name)),
+            _optimisers(desk, name),
         )
 
     def verify(name: str) -> Verified:
@@ -201,6 +214,20 @@ def _users(desk: Desk) -> dict[str, list[str]]:
         if named is not None:
             users.setdefault(named, []).append(item.name)
     return users
+
+
+def _optimisers(desk: Desk, name: str) -> list[Optimiser]:
+    """Return the items that optimise a model, each with the page that sends requests, this one filled in."""
+    production = desk.production()
+    items = production.items.values() if production is not None else ()
+    body = json.dumps({"to": "auto", "requests": 100}, indent=2)
+    return [
+        Optimiser(
+            item.name, "/test?" + urlencode({"item": item.name, "type": "OptimiseRequest", "body": body})
+        )
+        for item in items
+        if issubclass(item.component, OptimiseOperation) and model_of(item) == name
+    ]
 
 
 def _row(store: ModelStore, name: str, used_by: list[str]) -> ModelRow:
