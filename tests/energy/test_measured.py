@@ -318,7 +318,7 @@ def test_a_forked_child_meters_for_itself() -> None:
         "    if pid == 0:\n"
         "        with wattbus.energy.window('child') as of_child:\n"
         "            sum(range(10))\n"
-        "        os._exit(0 if of_child.result().reason == 'WATTBUS_ENERGY is off' else 1)\n"
+        "        os._exit(0 if of_child.result(50).reason == 'WATTBUS_ENERGY is off' else 1)\n"
         "    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
         "print(measured.result().status.value)\n"
     )
