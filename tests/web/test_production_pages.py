@@ -70,6 +70,7 @@ def test_one_of_several_productions_is_chosen(tmp_path: Path) -> None:
         choices = [one.text for one in page(ask.page("/production")).one("select").all("option")]
         wrong = ask("POST", "/api/v1/production/start", {"production": "Othr.Production"})
         ask.form("/production/start", {"production": "Other.Production"})
+        until(lambda: ask("GET", "/api/v1/production").said["name"] == "Other.Production", "it has started")
         running = ask("GET", "/api/v1/production").said
 
     assert choices == ["Test.Production", "Other.Production"]
