@@ -61,6 +61,8 @@ def emissions_of_version(
 
 def _version(models: ModelStore, name: str, version: str | None) -> ModelVersion:
     versions = models.versions(name)
+    if not versions:
+        raise UnknownName("model", name, models.names())
     if version is None:
         trained = [one for one in versions if one.facts.get("message_id") is not None]
         if not trained:

@@ -16,14 +16,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wattbus.errors import TrainingFailed
+from wattbus.errors import (
+    BadRequest,
+    BadSettings,
+    ModelCorrupt,
+    ModelError,
+    Refused,
+    TrainingFailed,
+    WattbusError,
+)
 from wattbus.home import OWNER_FILE
-from wattbus.memory import OomWatch
+from wattbus.memory import OomWatch, resident_bytes
 
 POLL_SECONDS = 0.1
 MEMORY_POLL_SECONDS = 0.5
 GRACE_SECONDS = 5.0
 LINE_BYTES_MAX = 1_000_000
+#: What a child may say that was wrong, by the name in its error event; every other name is a failure of its own.
+ERRORS: dict[str, type[WattbusError]] = {
+    "BadRequest": BadRequest,
+    "UnknownName": BadRequest,
+    "Refused": Refused,
+    "BadSettings": BadSettings,
+    "ModelError": ModelError,
+    "ModelCorrupt": ModelCorrupt,
+}
 PASSED_ENVIRONMENT = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "WATTBUS_KILL_AT", "WATTBUS_KILL_ROOT",
@@ -40,6 +57,7 @@ class Child:
     cpu_seconds: float | None = None
     seconds: float | None = None
     memory: OomWatch = field(default_factory=OomWatch)
+    looked: float = 0.0  # when its memory was looked at last
 
     def reap(self, wait_seconds: float) -> bool:
         """Wait for the end and read the CPU time; tell whether it ended. What it has left behind ends with it."""
@@ -57,6 +75,16 @@ class Child:
             else:
                 time.sleep(0.01)
         return True
+
+    def bytes_over(self, limit_bytes: int | None) -> int | None:
+        """Return what it holds, where that is more than its limit; it is looked at now and then."""
+        now = time.monotonic()
+        if now - self.looked < MEMORY_POLL_SECONDS:
+            return None
+        self.looked = now
+        self.memory.look(self.process.pid)
+        used = resident_bytes(self.process.pid) if limit_bytes is not None else None
+        return used if limit_bytes is not None and used is not None and used > limit_bytes else None
 
     def end(self) -> None:
         """Stop the process group, softly and then for good, and close the pipes."""

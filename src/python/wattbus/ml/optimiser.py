@@ -5,37 +5,22 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from wattbus.errors import (
-    BadRequest,
-    BadSettings,
-    ModelCorrupt,
-    ModelError,
     OptimisingFailed,
     OptimisingKilled,
-    Refused,
-    WattbusError,
 )
 from wattbus.home import make_owner_folder, write_durably
-from wattbus.memory import resident_bytes, size_words
-from wattbus.ml.child import MEMORY_POLL_SECONDS, Child, events_of, start_child
+from wattbus.memory import size_words
+from wattbus.ml.child import ERRORS, Child, events_of, start_child
 from wattbus.ml.engine_files import CARD
 from wattbus.ml.models import ModelStore, ModelVersion
 from wattbus.ml.optimise_spec import OptimiseProgress, OptimiseResult, OptimiseSpec
 
 #: The traced graph, a candidate of fp32, and some of lower precision are there at once.
 DISK_PER_MODEL_BYTE = 4
-ERRORS: dict[str, type[WattbusError]] = {
-    "BadRequest": BadRequest,
-    "UnknownName": BadRequest,
-    "Refused": Refused,
-    "BadSettings": BadSettings,
-    "ModelError": ModelError,
-    "ModelCorrupt": ModelCorrupt,
-}
 
 
 def optimise(
@@ -121,7 +106,6 @@ def _follow(
     cancelled: Callable[[], bool],
     memory_limit_bytes: int | None,
 ) -> OptimiseResult | None:
-    checked_memory = 0.0
     for event in events_of(child):
         kind = event.get("event")
         if kind == "progress":
@@ -132,16 +116,12 @@ def _follow(
             raise ERRORS.get(str(event.get("kind")), OptimisingFailed)(str(event.get("message")))
         if cancelled():
             raise OptimisingFailed("the optimisation was cancelled. Nothing was staged.")
-        now = time.monotonic()
-        if now - checked_memory >= MEMORY_POLL_SECONDS:
-            checked_memory = now
-            child.memory.look(child.process.pid)
-            used = resident_bytes(child.process.pid) if memory_limit_bytes is not None else None
-            if memory_limit_bytes is not None and used is not None and used > memory_limit_bytes:
-                raise OptimisingFailed(
-                    f"the optimisation was ended, out of memory: it used {size_words(used)}, and the limit is "
-                    f"{size_words(memory_limit_bytes)}. Raise the limit, or ask for one candidate alone."
-                )
+        used = child.bytes_over(memory_limit_bytes)
+        if used is not None:
+            raise OptimisingFailed(
+                f"the optimisation was ended, out of memory: it used {size_words(used)}, and the limit is "
+                f"{size_words(memory_limit_bytes or 0)}. Raise the limit, or ask for one candidate alone."
+            )
     return None
 
 

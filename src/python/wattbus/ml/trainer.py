@@ -14,17 +14,13 @@ from pathlib import Path
 from typing import IO
 
 from wattbus.errors import (
-    BadRequest,
-    BadSettings,
-    ModelError,
-    Refused,
     TrainingFailed,
     TrainingKilled,
     WattbusError,
 )
 from wattbus.home import OWNER_FILE, make_owner_folder, write_durably
-from wattbus.memory import resident_bytes, size_words
-from wattbus.ml.child import MEMORY_POLL_SECONDS, POLL_SECONDS, Child, events_of, start_child
+from wattbus.memory import size_words
+from wattbus.ml.child import ERRORS, POLL_SECONDS, Child, events_of, start_child
 from wattbus.ml.train_spec import (
     TrainMetrics,
     TrainProgress,
@@ -38,13 +34,6 @@ __all__ = ["TrainMetrics", "TrainProgress", "TrainResult", "TrainSpec", "train"]
 LOCK_WAIT_SECONDS = 15.0
 # the three checkpoints that exist for a moment are three times the model each, then there is the new model
 DISK_PER_MODEL_BYTE = 10
-ERRORS: dict[str, type[WattbusError]] = {
-    "BadRequest": BadRequest,
-    "UnknownName": BadRequest,
-    "Refused": Refused,
-    "BadSettings": BadSettings,
-    "ModelError": ModelError,
-}
 
 
 def train(
@@ -106,7 +95,6 @@ def _follow(
 ) -> _Ending:
     """Pass the events on until the child has said its last word or has to end."""
     last_step: int | None = None
-    checked_memory = 0.0
     for event in events_of(child):
         kind = event.get("event")
         if kind == "progress":
@@ -118,11 +106,10 @@ def _follow(
         elif kind == "error":
             error = ERRORS.get(str(event.get("kind")), TrainingFailed)
             return _Ending(error=error(str(event.get("message"))), last_step=last_step)
-        now = time.monotonic()
         where = f" at step {last_step}" if last_step is not None else ""
         if cancelled():
             return _Ending(error=TrainingFailed(f"the training was cancelled{where}. Nothing was staged."))
-        if time_limit_seconds is not None and now - child.begun > time_limit_seconds:
+        if time_limit_seconds is not None and time.monotonic() - child.begun > time_limit_seconds:
             return _Ending(
                 error=TrainingFailed(
                     f"the training took longer than its limit of {time_limit_seconds:g} s and was "
@@ -130,17 +117,14 @@ def _follow(
                     "again with a higher limit, it goes on from its last checkpoint."
                 )
             )
-        if now - checked_memory >= MEMORY_POLL_SECONDS:
-            checked_memory = now
-            child.memory.look(child.process.pid)
-            used = resident_bytes(child.process.pid) if memory_limit_bytes is not None else None
-            if memory_limit_bytes is not None and used is not None and used > memory_limit_bytes:
-                return _Ending(
-                    error=TrainingFailed(
-                        f"the training was killed, out of memory, limit {size_words(memory_limit_bytes)}: it used "
-                        f"{size_words(used)}{where}; set per_device_train_batch_size lower."
-                    )
+        used = child.bytes_over(memory_limit_bytes)
+        if used is not None:
+            return _Ending(
+                error=TrainingFailed(
+                    f"the training was killed, out of memory, limit {size_words(memory_limit_bytes or 0)}: it used "
+                    f"{size_words(used)}{where}; set per_device_train_batch_size lower."
                 )
+            )
     return _Ending(last_step=last_step)
 
 

@@ -70,7 +70,12 @@ def forget_analysis(engine: Engine, name: str) -> int:
 
 def _told(error: UnknownName) -> UnknownName:
     """Return the error in the words of people: the kind of a document is none."""
-    return UnknownName(error.kind.replace(KIND, "analysis"), error.name, error.known)
+    return UnknownName(
+        error.kind.replace(KIND, "analysis"),
+        error.name,
+        error.known,
+        "" if error.known else "None is kept yet.",
+    )
 
 
 def _kept(found: Document) -> Kept:

@@ -82,7 +82,7 @@ def document(engine: Engine, kind: str, name: str, version: int | None = None) -
                 str(version),
                 [str(one.version) for one in document_versions(engine, kind, name)],
             )
-        raise UnknownName(kind, name, known)
+        raise _unknown(kind, name, known)
     return found
 
 
@@ -122,8 +122,12 @@ def forget_document(engine: Engine, kind: str, name: str) -> int:
     with transaction(engine) as connection:
         gone = connection.execute(delete(documents).where(which)).rowcount
     if not gone:
-        raise UnknownName(kind, name, [one.name for one in list_documents(engine, kind)])
+        raise _unknown(kind, name, [one.name for one in list_documents(engine, kind)])
     return gone
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> UnknownName:
+    return UnknownName(kind, name, known, "" if known else "None is kept yet.")
 
 
 def _newest(connection: Connection, kind: str, name: str, version: int | None = None) -> Document | None:

@@ -148,7 +148,7 @@ def add(twins: Twins, desk: Desk) -> None:
         name = body.production or None
         if name is not None:
             desk.director.deployment.config(name)
-        return _do(desk, "Starting", lambda: desk.director.start_production(name))
+        return _do(desk, "Starting", lambda: desk.director.start_production(name), name)
 
     def stop() -> Stands:
         """Stop the production: what is in hand ends, what is queued stays."""
@@ -287,10 +287,11 @@ def _levers(desk: Desk, any_production: bool) -> list[Lever]:
     ]
 
 
-def _do(desk: Desk, word: str, work: Callable[[], object]) -> Stands:
+def _do(desk: Desk, word: str, work: Callable[[], object], name: str | None = None) -> Stands:
     ended = desk.work.do(word, work)
+    running = desk.running
     config = (
-        desk.running.production.name if desk.running is not None else desk.director.get_default_production()
+        running.production.name if running is not None else name or desk.director.get_default_production()
     )
     state = desk.state()
     sentence = (
