@@ -314,8 +314,6 @@ def meter(
 
     try:
         run, status = run_script(command, folder)
-    except (SystemExit, KeyboardInterrupt):
-        raise
     except BadRequest:
         raise
     except Exception:  # noqa: BLE001 -- the script's own error, shown as Python shows it
