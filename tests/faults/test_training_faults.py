@@ -21,7 +21,7 @@ from wattbus.errors import TrainingFailed
 from wattbus.home import Home
 from wattbus.memory import descendants
 from wattbus.messages import TrainRequest
-from wattbus.ml import trainer
+from wattbus.ml import child, trainer
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.trainer import TrainProgress, TrainSpec
 from wattbus.operations import TuningOperation
@@ -82,7 +82,7 @@ def test_a_training_that_waits_for_its_turn_is_cancelled_before_it_begins(home: 
 def test_a_training_that_does_not_end_when_asked_is_killed(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(child, "GRACE_SECONDS", 0.2)
     children: list[int] = []
     stopped: list[TrainProgress] = []
 
