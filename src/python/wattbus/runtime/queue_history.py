@@ -6,17 +6,14 @@ What came in is not counted anywhere: it is what is there more than before, and 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from wattbus.errors import StoreError
 from wattbus.runtime.bus import Bus
+from wattbus.runtime.routine import Routine
 from wattbus.store.waiting import MOST_COUNTED, depths
 
 STEP_SECONDS = 5.0
@@ -74,18 +71,16 @@ class QueueHistory:
         self._times: deque[int] = deque(maxlen=MOST_LOOKS)
         self._series: dict[str, _Series] = {}
         self._lock = threading.Lock()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wattbus-queues", daemon=True)
+        # A store that does not answer now: there is no look, and the production says why.
+        self._routine = Routine("queues", self._look, lambda _: step_seconds)
 
     def start(self) -> None:
         """Look from now on."""
-        self._thread.start()
+        self._routine.start()
 
     def stop(self) -> None:
-        """End; a look that is under way ends first, since the store is closed next."""
-        self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        """End; a look that is under way ends first."""
+        self._routine.stop()
 
     def look(self) -> None:
         """Look once."""
@@ -127,11 +122,7 @@ class QueueHistory:
         seconds = (self._times[-1] - self._times[-1 - looks]) / 1e6
         return sum(list(counts)[-looks:]) / seconds if looks and seconds > 0 else None
 
-    def _run(self) -> None:
-        while True:
-            began = time.monotonic()
-            # A store that does not answer now: there is no look, and the production says why.
-            with contextlib.suppress(StoreError, SQLAlchemyError):
-                self.look()
-            if self._ending.wait(max(self._step_seconds, _PAUSE_FACTOR * (time.monotonic() - began))):
-                return
+    def _look(self) -> float:
+        began = time.monotonic()
+        self.look()
+        return max(self._step_seconds, _PAUSE_FACTOR * (time.monotonic() - began))

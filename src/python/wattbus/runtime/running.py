@@ -35,9 +35,9 @@ from wattbus.runtime.production import ProductionConfig
 from wattbus.runtime.queue_history import QueueHistory
 from wattbus.runtime.reading import load
 from wattbus.runtime.requests import Requests
-from wattbus.runtime.retention import DailyPurge
+from wattbus.runtime.retention import daily_purge
 from wattbus.runtime.standing import ItemStatus
-from wattbus.runtime.sums import HourlySums
+from wattbus.runtime.sums import hourly_sums
 from wattbus.runtime.types import MessageTypes
 from wattbus.secrets import Vault
 from wattbus.store import instances
@@ -111,8 +111,9 @@ class RunningProduction(Requests):
             raise
         self.state = "Stopped"
         self._grace = Grace(0.0)
-        self._daily = None if retention is None else DailyPurge(self.store, retention, clock, self._warn)
-        self._sums = HourlySums(self.store, self._warn)
+        self._housekeeping = [hourly_sums(self.store, self._warn)]
+        if retention is not None:
+            self._housekeeping.append(daily_purge(self.store, retention, clock, self._warn))
         self._stopping = threading.Lock()
         self._companions = [make(self) for make in companions]
 
@@ -164,9 +165,8 @@ class RunningProduction(Requests):
         self._remove_ended_runs()
         uploads.sweep(self.home, self.store.engine)
         self.ledger.start()
-        if self._daily is not None:
-            self._daily.start()
-        self._sums.start()
+        for routine in self._housekeeping:
+            routine.start()
         if dead:
             self.bus.log(
                 "Warning", f"the production was Troubled ({dead}): what it had in hand is taken back", ""
@@ -208,11 +208,8 @@ class RunningProduction(Requests):
             self.alerts.stop()
             self.queue_history.stop()
             self.ledger.stop()
-            if self._daily is not None:
-                self._daily.stop()
-            for companion in self._companions:
+            for companion in (*self._companions, *self._housekeeping):
                 companion.stop()
-            self._sums.stop()
             undelivered = self.bus.undelivered.close()
             state = "Suspended" if self.life.left() or undelivered or not ended else "Stopped"
             self.bus.log("Info", f"production {self.production.name} ends: {state}", "")
