@@ -113,11 +113,11 @@ def test_a_resumed_message_starts_with_a_clean_count_of_lost_workers(tmp_path: P
                     " (message_id, number, item, job, instance, started_us, lease_until_us, outcome)"
                     f" VALUES ({one}, {number}, 'Echo', 'j', 'i', {number}, {number}, 'worker lost')"
                 )
-            before = store.is_poison(connection, one)
+            before = store.recovery.is_poison(connection, one)
             bus.actions.suspend([one], ME)
             bus.actions.resume([one], ME)
 
-            after = store.is_poison(connection, one)
+            after = store.recovery.is_poison(connection, one)
 
     assert (before, after) == (True, False)
 

@@ -179,10 +179,12 @@ class Bus(Callers):
         self.active[claimed.header.target_item] = self.place.clock.monotonic()
         answered = result.answers or claimed.header
         ending = result.ending
-        poison = ending is Ending.WORKER_LOST and self.store.is_poison_now(claimed.header.id)
+        poison = ending is Ending.WORKER_LOST and self.store.recovery.is_poison_now(claimed.header.id)
         if poison:
             ending = Ending.SUSPENDED
-            result.error_status = f"{self.store.poison_sentence} The last time: {result.error_status}."
+            result.error_status = (
+                f"{self.store.recovery.poison_sentence} The last time: {result.error_status}."
+            )
         if result.answers is not None:
             ending = (result.process.ends_request if result.process is not None else None) or Ending.DEFERRED
         return Delivery(

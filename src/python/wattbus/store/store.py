@@ -17,30 +17,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, or_, select, update
+from sqlalchemy import Engine, func, insert, select, update
 
 from wattbus import killpoints
 from wattbus.clock import SYSTEM, Clock
-from wattbus.energy.record import EnergyRecord, EnergyStatus, IntervalRecord, Tier
+from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.errors import StoreBusy, StoreError, StoreFailed, StoreFull
 from wattbus.home import Home, write_durably
 from wattbus.store.database import HomeLock, close_store, open_store, transaction
 from wattbus.store.machines import booking
-from wattbus.store.moves import resumed_us
+from wattbus.store.recovery import BEGUN, Recovery
 from wattbus.store.rows import Claimed, Event, Header, ProcessRow, energy_row
 from wattbus.store.slots import Slot
 from wattbus.store.space import Space
-from wattbus.store.tables import (
-    Outcome,
-    Status,
-    attempts,
-    bodies,
-    energy,
-    instances,
-    jobs,
-    messages,
-    processes,
-)
+from wattbus.store.tables import Status, bodies, instances, jobs, messages, processes
 from wattbus.store.transactions import LEASE_SECONDS, StoreTransactions
 from wattbus.store.troubles import Troubles
 from wattbus.store.units import Acceptance, Delivery, Grab, Notes, Reply, Wait, unhandled
@@ -50,10 +40,7 @@ from wattbus.store.writer import Unit, Writer
 INLINE_BODY_BYTES = 1_000_000
 #: What stands between an item and the number of a stream in the name of the stream's queue.
 STREAM = "::stream:"
-#: The detail of a running attempt that is known to be in a worker's hands.
-BEGUN = "begun"
 _NAP_SECONDS = 1.0
-_SILENT_LEASES = 6  # a process whose heart has not beaten for so long reads no meter any more
 _LOOK_SECONDS = 0.1  # where other processes may fill a queue
 
 
@@ -65,7 +52,6 @@ class Store:
     ) -> None:
         self.home, self.clock = home, clock
         self.shared = url is not None
-        self._poison_after = poison_after
         self._steady_base_us = clock.now_us() - int(clock.monotonic() * 1e6)
         self.instance = uuid.uuid4().hex[:12]
         self._host = socket.gethostname()
@@ -78,6 +64,14 @@ class Store:
         except BaseException:
             self._release(opened=False)
             raise
+        self.recovery = Recovery(
+            self.engine,
+            self.instance,
+            shared=self.shared,
+            poison_after=poison_after,
+            now_us=self.now_us,
+            steady_us=self.steady_us,
+        )
         self._due: list[tuple[int, str]] = []
         self._new_due: deque[tuple[int, str]] = deque()
         self._transactions = StoreTransactions(
@@ -397,119 +391,7 @@ class Store:
 
     def recover(self) -> int:
         """Take back the messages of workers that are gone and return how many; each lost attempt is recorded."""
-        lost = select(attempts).where(attempts.c.outcome == Outcome.RUNNING.value)
-        if self.shared:
-            # Its own it knows to be alive: a machine that slept may renew them late.
-            lost = lost.where(
-                attempts.c.lease_until_us < self.steady_us(), attempts.c.instance != self.instance
-            )
-        else:
-            lost = lost.where(attempts.c.instance != self.instance)
-        with transaction(self.engine) as connection:
-            rows = connection.execute(lost.order_by(attempts.c.message_id)).all()
-            for row in rows:
-                self._take_back(connection, row)
-            connection.execute(
-                update(energy)
-                .where(*self._never_read())
-                .values(
-                    status=EnergyStatus.NOT_MEASURED.value,
-                    reason="the process ended before the interval that holds this attempt was read",
-                )
-            )
-        return len(rows)
-
-    def _never_read(self) -> list[ColumnElement[bool]]:
-        """Return which energy records wait for a reading that nobody will make: those of processes that are gone."""
-        pending = energy.c.status == EnergyStatus.PENDING.value
-        if not self.shared:
-            return [pending]
-        silent_us = self.now_us() - int(_SILENT_LEASES * LEASE_SECONDS * 1e6)
-        gone = select(instances.c.id).where(
-            instances.c.id != self.instance,
-            or_(instances.c.status != "Running", instances.c.heartbeat_us < silent_us),
-        )
-        of_them = (
-            select(attempts.c.message_id)
-            .where(
-                attempts.c.message_id == energy.c.message_id,
-                attempts.c.number == energy.c.attempt,
-                attempts.c.instance.in_(gone),
-            )
-            .exists()
-        )
-        return [pending, of_them]
-
-    def _take_back(self, connection: Connection, row: Any) -> None:
-        blamed = row.number == 1 or row.detail == BEGUN
-        closed = connection.execute(
-            update(attempts)
-            .where(
-                attempts.c.message_id == row.message_id,
-                attempts.c.number == row.number,
-                attempts.c.outcome == Outcome.RUNNING.value,
-            )
-            .values(
-                outcome=(Outcome.WORKER_LOST if blamed else Outcome.PUT_BACK).value,
-                ended_us=max(row.started_us, min(self.now_us(), row.lease_until_us)),
-                detail="the process that ran it is gone" if blamed else "it waited in a process that is gone",
-            )
-        )
-        if closed.rowcount != 1:
-            return
-        again: dict[str, Any] = {"status": Status.QUEUED.value}
-        if blamed and self.is_poison(connection, row.message_id):
-            again = {"status": Status.SUSPENDED.value, "is_error": True, "error_status": self.poison_sentence}
-        connection.execute(
-            update(messages)
-            .where(messages.c.id == row.message_id, messages.c.status == Status.DELIVERED.value)
-            .values(**again)
-        )
-        lost = EnergyRecord(
-            message_id=row.message_id,
-            attempt=row.number,
-            item=row.item,
-            started_at_us=row.started_us,
-            duration_seconds=None,
-            tier=Tier.NONE,
-            status=EnergyStatus.NOT_MEASURED,
-            reason="the worker was lost: its start is known, its end is not",
-            partial=True,
-        )
-        connection.execute(insert(energy).values(dict(zip(energy.c.keys(), energy_row(lost), strict=True))))
-
-    def is_poison(self, connection: Connection, message_id: int, more: int = 0) -> bool:
-        """Tell whether the newest attempts on a message lost their workers, as many as the limit.
-
-        ``more`` losses are not in the store yet. What waited and was put back counts neither way, and a message that
-        somebody has resumed begins anew.
-        """
-        limit = self._poison_after - more
-        newest = (
-            select(attempts.c.outcome)
-            .where(
-                attempts.c.message_id == message_id,
-                attempts.c.outcome.not_in([Outcome.RUNNING.value, Outcome.PUT_BACK.value]),
-                attempts.c.started_us >= resumed_us(message_id),
-            )
-            .order_by(attempts.c.number.desc())
-            .limit(limit)
-        )
-        outcomes = connection.execute(newest).scalars().all()
-        return len(outcomes) == limit and all(outcome == Outcome.WORKER_LOST.value for outcome in outcomes)
-
-    def is_poison_now(self, message_id: int) -> bool:
-        """Tell whether the worker lost just now is one too many for a message."""
-        with self.engine.connect() as connection:
-            return self.is_poison(connection, message_id, more=1)
-
-    @property
-    def poison_sentence(self) -> str:
-        """Why a message was suspended that its workers did not survive."""
-        return (
-            f"suspended: {self._poison_after} workers in a row died with this message in hand. "
-            "Mend the component, then resume or resend the message."
-        )
+        return self.recovery.take_back()
 
     def _keep(self) -> None:
         """Renew leases, wake delayed messages, and look for work that another process accepted."""
