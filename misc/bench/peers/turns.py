@@ -157,7 +157,7 @@ class Windows:
     def __init__(self) -> None:
         from wattbus import energy
 
-        energy.wait_until_metering()
+        energy.wait_until_metering(120)  # a process that is stopped while it looks for meters finds none
         self._open = energy.window("turn")
         self._measured: list[Any] = []
 
