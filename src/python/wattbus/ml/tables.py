@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from wattbus.errors import BadRequest, BadSettings, Refused, UnknownName
 from wattbus.home import OWNER_FILE, make_owner_folder
 from wattbus.ml.csv_rows import CsvRows
+from wattbus.ml.row_stream import stream_rows
 
 ROWS_AT_ONCE = 1000
 LIMIT_MAX = 10_000_000
@@ -103,11 +104,7 @@ class TrainingTables:
                 query = query.order_by(*keys)
             if most is not None:
                 query = query.limit(most)
-            result = connection.execution_options(stream_results=True, max_row_buffer=ROWS_AT_ONCE).execute(
-                query
-            )
-            for part in result.partitions(ROWS_AT_ONCE):
-                yield from (tuple(row) for row in part)
+            yield from stream_rows(connection, query, ROWS_AT_ONCE)
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """Open a connection that only reads, for a query on what :meth:`resolve` has found."""
@@ -316,7 +313,17 @@ def _column(table: sa.Table, name: object) -> sa.Column[Any]:
 
 
 def _reflected(connection: sa.Connection, schema: str | None, name: str) -> sa.Table:
-    return sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
+    """Return the table's columns and key; the rest that SQLAlchemy reflects costs more than 20,000 rows to read."""
+    inspector = sa.inspect(connection)
+    columns = inspector.get_columns(name, schema=schema)
+    key = inspector.get_pk_constraint(name, schema=schema)["constrained_columns"]
+    return sa.Table(
+        name,
+        sa.MetaData(),
+        *(sa.Column(one["name"], one["type"], nullable=one["nullable"]) for one in columns),
+        *([sa.PrimaryKeyConstraint(*key)] if key else []),
+        schema=schema,
+    )
 
 
 def _shown(table: sa.Table) -> str:
