@@ -22,7 +22,9 @@ def answers_whole(task: str) -> str:
 def settle_stream(call: Call) -> None:
     """Check that a call can be answered token by token; BadRequest says why not."""
     if len(call.inputs) != 1:
-        raise BadRequest(f"a stream goes on with one text, and this has {len(call.inputs)}: send one at a time.")
+        raise BadRequest(
+            f"a stream goes on with one text, and this has {len(call.inputs)}: send one at a time."
+        )
     for name in _ONE:
         if call.options.get(name, 1) > 1:
             raise BadRequest(
@@ -52,7 +54,11 @@ class Decoding:
         self.ids = input_ids  # 1 x tokens, the prompt's first
         self.ended = False
         self._model, self._inputs = model, model_kwargs
-        self._processors, self._criteria, self._config = logits_processor, stopping_criteria, generation_config
+        self._processors, self._criteria, self._config = (
+            logits_processor,
+            stopping_criteria,
+            generation_config,
+        )
         self._draws = (
             None if seed is None else torch.Generator(device=input_ids.device.type).manual_seed(seed)
         )
