@@ -105,10 +105,11 @@ class Reading:
                 self._item, message, timeout_seconds=self._seconds, door=self._door, notify=tell
             )
 
-        self._reader, waiter = await run_in_threadpool(begin)
+        reader, waiter = await run_in_threadpool(begin)
+        self._reader = reader
         try:
             await _until(self._running, waiter, begun, self._seconds)
-            self._reader.opened(waiter)
+            reader.opened(waiter)
         except BaseException:
             self.close()
             raise
