@@ -21,8 +21,8 @@ class StreamReader:
     """One stream: an iterator over its values that waits ``timeout_seconds`` (-1: for ever) for each.
 
     An event loop calls the parts, none of which waits for the item: :meth:`begin`, :meth:`opened`, then :meth:`ask` and
-    :meth:`take` for each value. Who leaves early calls :meth:`close`, or leaves the ``with`` block, and the item makes
-    no further value.
+    :meth:`take` for each value. Who leaves early calls :meth:`close`, leaves the ``with`` block or drops the reader;
+    the item then makes no further value.
     """
 
     def __init__(
@@ -33,12 +33,14 @@ class StreamReader:
         typed: Callable[[Envelope | None], Any],
         timeout_seconds: float = -1,
     ) -> None:
-        self.message_id = 0  # of the Start, which begins the session
         self.timeout_seconds = timeout_seconds
-        self._bus, self._item, self._door, self._typed = bus, item, door, typed
-        self._first: Waiter | None = None
-        self._lock = threading.Lock()
-        self._open = self._left = False
+        self._bus, self._item, self._typed = bus, item, typed
+        self._line = _Line(bus, item, door)
+
+    @property
+    def message_id(self) -> int:
+        """Return the id of the Start message, which begins the session; 0 before it is safe."""
+        return self._line.message_id
 
     def begin(
         self, request: Envelope | None, limit: int = 0, notify: Callable[[], object] | None = None
@@ -46,10 +48,7 @@ class StreamReader:
         """Send the Start and return, once it is safe, the waiter for the item's readiness."""
         asked = request or Envelope("", "")
         start = Envelope(START, json.dumps({"classname": asked.classname, "body": asked.json}))
-        self._first = first = Waiter(lambda: self._answered(first, notify))
-        draft = self._draft(start, self._door, waiter=first, limit=limit)
-        self.message_id = first.message_id = self._bus.send(draft).wait()
-        return first
+        return self._line.begin(start, limit, notify)
 
     def opened(self, waiter: Waiter) -> None:
         """Look at the answer to the Start; raise in the words of an item that opens no stream."""
@@ -59,13 +58,12 @@ class StreamReader:
                 f"{self._item!r} has not begun the stream within {self.timeout_seconds:g} s: nothing more comes of "
                 "it. Ask again, with more time."
             ).about(self.message_id)
-        self._first = None
         self._bus.answer_of(waiter, self._item, self.timeout_seconds)
 
     def ask(self, notify: Callable[[], object] | None = None) -> Waiter:
         """Ask for the next value and return its waiter."""
         waiter = Waiter(notify)
-        self._bus.store.accept_later(self._draft(Envelope(POLL, "{}"), self._within(), waiter=waiter))
+        self._bus.store.accept_later(self._line.draft(Envelope(POLL, "{}"), waiter))
         return waiter
 
     def take(self, waiter: Waiter) -> Any:
@@ -75,73 +73,25 @@ class StreamReader:
         except RequestFailed as error:
             if isinstance(error, RequestTimeout):
                 self.close()
-            self._open = False
+            self._line.is_open = False
             raise
         except WattbusError:  # the store does not take the question
             self.close()
             raise
         if answer is None or answer.classname == STOP:
-            self._open = False
+            self._line.is_open = False
             return None
         return self._typed(answer)
 
     def close(self) -> None:
         """Read no further: the item makes no value more, and its worker is free. Does not wait."""
-        with self._lock:
-            if self._left:
-                return
-            self._left = True
-            is_open, self._open = self._open, False
-        first = self._first
-        if is_open:
-            self._stop()
-        elif first is not None and not first.done and self._bus.store.shared:
-            # Another process tells of its answer only where somebody waits for it.
-            threading.Thread(
-                target=self._bus.wait, args=(first,), name="wattbus-stream-end", daemon=True
-            ).start()
-
-    def _answered(self, first: Waiter, notify: Callable[[], object] | None) -> None:
-        """Note that the stream is open, and end it at once where nobody reads it any more."""
-        is_open = first.response is not None and first.response.classname == ACK
-        with self._lock:
-            self._open = is_open and not self._left
-            too_late = is_open and self._left
-        if too_late:
-            self._stop()
-        if notify is not None:
-            notify()
-
-    def _stop(self) -> None:
-        if not self._bus.place.stopping.is_set():
-            self._bus.store.accept_later(self._draft(Envelope(STOP, "{}"), self._within()))
-
-    def _within(self) -> Origin:
-        return Origin(self._door.item, self._door.business_type, session_id=self._number())
-
-    def _number(self) -> int:
-        # Its answer may be there before begin() has the id.
-        return self.message_id or (self._first.message_id if self._first is not None else 0)
-
-    def _draft(
-        self, body: Envelope, origin: Origin, *, waiter: Waiter | None = None, limit: int = 0
-    ) -> Acceptance:
-        return self._bus.draft(
-            self._item,
-            body,
-            origin,
-            priority=Priority.SYNC,
-            response_required=waiter is not None,
-            queue=None if body.classname == START else stream_queue(self._item, self._number()),
-            limit=limit,
-            waiter=waiter,
-        )
+        self._line.leave()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if not self._open:
+        if not self._line.is_open:
             raise StopIteration
         waiter = self.ask()
         self._bus.wait(waiter, self.timeout_seconds)
@@ -160,3 +110,74 @@ class StreamReader:
 
     def __del__(self) -> None:
         self.close()
+
+
+class _Line:
+    """What connects a reader with its stream; it outlives a reader that leaves before the stream is open."""
+
+    def __init__(self, bus: Bus, item: str, door: Origin) -> None:
+        self.message_id = 0
+        self.is_open = False
+        self._bus, self._item, self._door = bus, item, door
+        self._first: Waiter | None = None  # until the item has answered the Start
+        self._notify: Callable[[], object] | None = None
+        self._left = False
+        self._lock = threading.Lock()
+
+    def begin(self, start: Envelope, limit: int, notify: Callable[[], object] | None) -> Waiter:
+        self._notify = notify
+        self._first = first = Waiter(self._answered)
+        message = self._bus.draft(
+            self._item,
+            start,
+            self._door,
+            priority=Priority.SYNC,
+            response_required=True,
+            limit=limit,
+            waiter=first,
+        )
+        self.message_id = first.message_id = self._bus.send(message).wait()
+        return first
+
+    def draft(self, body: Envelope, waiter: Waiter | None = None) -> Acceptance:
+        return self._bus.draft(
+            self._item,
+            body,
+            Origin(self._door.item, self._door.business_type, session_id=self.message_id),
+            priority=Priority.SYNC,
+            response_required=waiter is not None,
+            queue=stream_queue(self._item, self.message_id),
+            waiter=waiter,
+        )
+
+    def leave(self) -> None:
+        """End the stream, or have it ended as soon as it is open."""
+        with self._lock:
+            if self._left:
+                return
+            self._left = True
+            is_open, self.is_open, first = self.is_open, False, self._first
+        if is_open:
+            self._stop()
+        elif first is not None and self._bus.store.shared:
+            # The answer of another process is heard only where somebody waits for it.
+            threading.Thread(
+                target=self._bus.wait, args=(first,), name="wattbus-stream-end", daemon=True
+            ).start()
+
+    def _answered(self) -> None:
+        with self._lock:
+            first, self._first = self._first, None
+            opens = first is not None and first.response is not None and first.response.classname == ACK
+            self.is_open = opens and not self._left
+            too_late = opens and self._left
+            if first is not None:  # begin() may not have the id yet
+                self.message_id = first.message_id
+        if too_late:
+            self._stop()
+        if self._notify is not None:
+            self._notify()
+
+    def _stop(self) -> None:
+        if not self._bus.place.stopping.is_set():
+            self._bus.store.accept_later(self.draft(Envelope(STOP, "{}")))
