@@ -67,7 +67,8 @@ def test_each_message_that_iris_hands_over_has_an_energy_record(in_iris: Path) -
 
 
 def test_the_operations_of_wattbus_meter_themselves_inside_iris() -> None:
-    assert MLOperation._dispatch_on_message is Metered._dispatch_on_message
+    for name in ("_dispatch_on_message", "_dispatch_generator_started", "_dispatch_generator_poll"):
+        assert getattr(MLOperation, name) is getattr(Metered, name)
 
 
 def test_in_a_wattbus_production_the_runtime_meters_and_nothing_is_written_twice(tmp_path: Path) -> None:
@@ -81,3 +82,20 @@ def test_in_a_wattbus_production_the_runtime_meters_and_nothing_is_written_twice
 
     assert answer.number == 45
     assert not (tmp_path / "energy.jsonl").exists()
+
+
+class Yields(Metered, BusinessOperation):
+    def numbers(self, request: Count) -> Iterator[Count]:
+        for number in range(request.number):
+            yield Count(sum(range(10_000)) + number)
+
+
+def test_each_value_of_a_stream_that_iris_reads_has_an_energy_record(in_iris: Path) -> None:
+    component = _component(Yields)
+
+    component._dispatch_generator_started(dispatch_serializer(Count(2)))
+    polled = [component._dispatch_generator_poll() for _ in range(3)]
+    metered.meter().settle()
+
+    assert type(polled[-1]).__name__ == "GeneratorStop"
+    assert len(in_iris.read_text().splitlines()) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy
 import openai
@@ -55,23 +56,23 @@ def test_a_chat_is_answered_with_a_true_count_of_tokens(client: openai.OpenAI, m
     assert answer.choices[0].finish_reason in ("length", "stop")
 
 
-def test_a_stream_brings_the_same_text_in_pieces(client: openai.OpenAI) -> None:
-    whole = client.chat.completions.create(model="gpt2", messages=USER, max_tokens=12, temperature=0)
+@pytest.mark.parametrize(
+    "more",
+    [{"max_tokens": 12}, {"stop": ["e", "ing"]}, {"model": "chatter", "max_tokens": 5}],
+    ids=["length", "stop words", "chat template"],
+)
+def test_a_stream_brings_the_same_text_in_pieces(client: openai.OpenAI, more: dict[str, Any]) -> None:
+    asked = {"model": "gpt2", "messages": USER, "temperature": 0, **more}
+    whole = client.chat.completions.create(**asked)
     chunks = list(
-        client.chat.completions.create(
-            model="gpt2",
-            messages=USER,
-            max_tokens=12,
-            temperature=0,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
+        client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
     )
 
     text = "".join(one.choices[0].delta.content or "" for one in chunks if one.choices)
     assert text == whole.choices[0].message.content
     assert chunks[-1].usage == whole.usage
-    assert [one.choices[0].finish_reason for one in chunks if one.choices][-1] is not None
+    reasons = [one.choices[0].finish_reason for one in chunks if one.choices]
+    assert (set(reasons[:-1]), reasons[-1]) == ({None}, whole.choices[0].finish_reason)
     assert len({one.id for one in chunks}) == 1
 
 

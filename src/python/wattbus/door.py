@@ -39,6 +39,7 @@ from wattbus.runtime.production import ProductionConfig
 from wattbus.runtime.reading import from_production, load
 from wattbus.runtime.running import ItemStatus, RunningProduction
 from wattbus.runtime.settings_files import SettingsFiles, named_settings
+from wattbus.runtime.stream_reader import StreamReader
 from wattbus.store.actions import Actions
 from wattbus.store.purge import Retention
 from wattbus.store.tables import Priority
@@ -109,6 +110,14 @@ class PythonDoor:
     def request_async(self, item: str, message: Any) -> Coroutine[Any, Any, Any]:
         """Do as :meth:`request` in an event loop, which goes on meanwhile."""
         return self.production.request_async(item, message)
+
+    def stream(self, item: str, message: Any, *, timeout_seconds: float = -1) -> StreamReader:
+        """Send ``message`` as a generator request and return its values, each made when it is asked for.
+
+        Of an MLRequest for text generation that is an MLToken for each token, and the MLResponse with the whole at
+        the end. Use it as a context where it may not be read to its end.
+        """
+        return self.production.stream(item, message, timeout_seconds=timeout_seconds)
 
     def submit(
         self,

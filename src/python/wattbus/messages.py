@@ -76,6 +76,12 @@ class MLResponse(WattbusMessage):
     output_tokens: int | None = Field(default=None, description="tokens that it wrote")
 
 
+class MLToken(WattbusMessage):
+    """What one token adds to a text that is streamed; an MLResponse with the whole follows the last."""
+
+    text: str = Field(description="empty while a character is not whole")
+
+
 class TrainRequest(PydanticMessage):
     """Fine-tune the item's model on rows of a SQL table; other fields are TrainingArguments by name."""
 
@@ -304,6 +310,7 @@ _OF_THE_SEED = (
 )
 PUBLIC = (
     *_OF_THE_SEED,
+    MLToken,
     OptimiseRequest,
     OptimiseResponse,
     FileRequest,

@@ -131,7 +131,8 @@ def _version(models: ModelStore, model: str | None, revision: str | None) -> Mod
 
 
 def _requests(record: EnergyRecord) -> int:
-    return (record.facts.requests if record.facts is not None else None) or 1
+    # 0: a further part of a request that is counted elsewhere, such as a token of a stream.
+    return 1 if record.facts is None or record.facts.requests is None else record.facts.requests
 
 
 def _country(carbon_source: str | None) -> str | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from wattbus.errors import BadRequest, BadSettings, ModelError, WattbusError
 from wattbus.ml.engine_answers import ANSWERS, Answering
@@ -15,6 +15,7 @@ from wattbus.ml.pipeline_options import LOADING, parse_settings
 from wattbus.ml.pipeline_tasks import Call, Feed, Task, find_task, read_call
 from wattbus.ml.prediction import ModelFacts, Prediction
 from wattbus.ml.runner import Runner, open_runner
+from wattbus.ml.streaming import answers_whole
 
 if TYPE_CHECKING:
     from wattbus.ml.images import ImageSource, OpenedImage
@@ -91,6 +92,10 @@ class EnginePredictor:
         if isinstance(answer, WattbusError):
             raise answer
         return answer
+
+    def stream(self, _inputs: Mapping[str, Any]) -> NoReturn:
+        """Refuse: no task that an engine runs writes text."""
+        raise BadRequest(answers_whole(self.task.name))
 
     def predict_all(self, requests: Sequence[Mapping[str, Any]]) -> list[Prediction | WattbusError]:
         """Answer several requests, what they hold sorted by length and run together; a bad one fails alone."""

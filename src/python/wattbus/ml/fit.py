@@ -15,6 +15,7 @@ from wattbus.ml.checkpoints import mark_complete
 from wattbus.ml.classifier import Classifier
 from wattbus.ml.curve import Curve
 from wattbus.ml.metrics import classification_metrics
+from wattbus.ml.precision import has_bf16
 from wattbus.ml.training_options import KEPT_CHECKPOINTS, Value
 
 EPOCHS = 3.0
@@ -240,13 +241,7 @@ def _settings(
 
 def _bf16(base: Classifier, arguments: Mapping[str, Value]) -> tuple[bool, tuple[str, ...]]:
     """Return whether to compute in bf16: asked for, or a gain for this model, and in the processor."""
-    import torch
-
-    if not _on_cpu(arguments):
-        native = torch.cuda.is_bf16_supported()
-    else:
-        able = torch.cpu.get_capabilities()
-        native = bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+    native = has_bf16("cpu" if _on_cpu(arguments) else "cuda")
     asked = arguments.get("bf16")
     if asked and not native:
         return False, ("this processor has no bf16 arithmetic: the training ran in fp32.",)

@@ -83,7 +83,7 @@ def count_written(sequences: Any, prompt_tokens: int, ends: int | list[int] | No
     """Count the new tokens of ``sequences`` (any shape x length) up to their end token: the rest pads."""
     import torch
 
-    new = sequences[..., prompt_tokens:].reshape(-1, sequences.shape[-1] - prompt_tokens)
+    new = sequences[..., prompt_tokens:].flatten(end_dim=-2)
     if ends is None or not new.numel():
         return int(new.numel())
     ended = torch.isin(new, torch.as_tensor(ends))

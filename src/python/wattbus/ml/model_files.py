@@ -13,6 +13,7 @@ from typing import Any
 
 from wattbus.errors import BadSettings, ModelCorrupt, ModelError
 from wattbus.ml import backbones
+from wattbus.ml.precision import choose_dtype, has_bf16
 
 # Keys that make transformers import code, or load it from elsewhere.
 CODE_KEYS = ("auto_map", "custom_pipelines", "_attn_implementation_internal", "trust_remote_code")
@@ -214,10 +215,12 @@ def _load_model(
             f"({', '.join(config.architectures or ['?'])}), which cannot do {task}: "
             "choose the task it was made for, or another model."
         )
-    dtype = settings.get("dtype", "auto")
+    dtype: str = settings.get("dtype", "auto")
     notes: tuple[str, ...] = ()
-    if dtype == "auto" and device == "cpu" and config.dtype in {"float16", torch.float16}:
-        dtype, notes = "float32", ("the weights are fp16, which a CPU is slow at: loaded as fp32.",)
+    if device == "cpu":
+        kept = str(config.dtype or "float32").removeprefix("torch.")
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        dtype, notes = choose_dtype(task, dtype, kept, size, native_bf16=has_bf16(device))
     try:
         model, found = kinds[0].from_pretrained(
             folder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from wattbus.ml.pipeline_tasks import Call, Feed, Task, find_task, read_call
 from wattbus.ml.pooling import Pooling
 from wattbus.ml.prediction import ModelFacts, Prediction
 from wattbus.ml.results import make_picture, make_plain
+from wattbus.ml.streaming import TextStream, answers_whole, settle_stream
 
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int8": "int8"}
 
@@ -92,6 +93,33 @@ class Predictor:
             notes += watch.notes + _cut_note(call, watch)
         return self._prediction(call, raw, opened, watch, (*self.notes, *notes))
 
+    def stream(self, inputs: Mapping[str, Any]) -> TextStream:
+        """Answer one request token by token; who does not read the stream to its end closes it.
+
+        Raises what :meth:`predict` raises, and BadRequest for what cannot be streamed.
+        """
+        if self.task.name != "text-generation":
+            raise BadRequest(answers_whole(self.task.name))
+        call = read_call(self.task, inputs, self._defaults)
+        settle_stream(call)
+        options, settled = generation.settle_sampling(call.options, len(call.inputs))
+        with ExitStack() as held:
+            readers = held.enter_context(self._readers.borrow())
+            watch = _Watch(self._pipeline, readers, self._context_tokens)
+            call = self._as_text(call, watch.pipeline)
+            self._check_texts(call, watch.pipeline)
+
+            def whole(raw: Any, tokens: int) -> Prediction:
+                watch.output_tokens = tokens
+                notes = (*self.notes, *settled, *watch.notes, *_cut_note(call, watch))
+                return self._prediction(call, [raw] if call.listed else raw, (), watch, notes)
+
+            more = {**_fixed_options(self.task, options), **options}
+            with _in_words(self.task):
+                stream = TextStream(watch.pipeline, watch.forward, call, more, whole)
+            stream.keep(held.pop_all(), watch.input_tokens)
+            return stream
+
     def facts(self) -> ModelFacts:
         """Read what kind of model this is from its objects."""
         import transformers
@@ -150,20 +178,16 @@ class Predictor:
     def _run(
         self, watch: _Watch, call: Call, options: dict[str, Any], opened: tuple[tuple[OpenedImage, ...], ...]
     ) -> Any:
-        """Call the pipeline; what it refuses in words (ValueError) becomes a BadRequest."""
-        from transformers.pipelines.base import PipelineException
-
+        """Call the pipeline with what the task always asks for."""
         inputs = _model_inputs(self.task, call, opened, watch.pipeline)
         named = _named_inputs(self.task, options, opened, call)
         more = {**_fixed_options(self.task, options), **options}
         if call.listed and len(call.inputs) > 1 and self._batch_size:
             more["batch_size"] = self._batch_size
-        try:
+        with _in_words(self.task):
             if named is not None:
                 return watch.pipeline(**named, **more)
             return watch.pipeline(inputs, **more)
-        except (PipelineException, ValueError) as error:
-            raise BadRequest(f"{self.task.name} cannot answer: {_first_line(error)}") from error
 
     def _prediction(
         self,
@@ -238,6 +262,8 @@ class _Watch:
 
     def forward(self, model_inputs: Any, **parameters: Any) -> Any:
         """Count, fit the length of generated text, and run the model."""
+        import torch
+
         ids = model_inputs.get("input_ids") if hasattr(model_inputs, "get") else None
         rows, tokens = (ids.shape[0], ids.shape[-1]) if ids is not None else (0, 0)
         if rows:
@@ -249,7 +275,8 @@ class _Watch:
             defaults = self.pipeline.model.generation_config
             parameters, notes = generation.fit_length(tokens, self._context_tokens, parameters, defaults)
             self.notes += notes
-        outputs = self._forward(model_inputs, **parameters)
+        with torch.inference_mode(self.pipeline.task == "text-generation"):
+            outputs = self._forward(model_inputs, **parameters)
         if self._pool is not None:
             return self._pool.pooled(model_inputs, outputs)
         written = outputs.get("generated_sequence") if hasattr(outputs, "get") else None
@@ -258,6 +285,17 @@ class _Watch:
             new = generation.count_written(written, max(tokens, 1), ends)
             self.output_tokens = (self.output_tokens or 0) + new
         return outputs
+
+
+@contextmanager
+def _in_words(task: Task) -> Iterator[None]:
+    """Let what a pipeline refuses in words (ValueError) be a BadRequest."""
+    from transformers.pipelines.base import PipelineException
+
+    try:
+        yield
+    except (PipelineException, ValueError) as error:
+        raise BadRequest(f"{task.name} cannot answer: {_first_line(error)}") from error
 
 
 def _model_inputs(task: Task, call: Call, opened: tuple[tuple[OpenedImage, ...], ...], pipeline: Any) -> Any:
@@ -287,7 +325,9 @@ def _named_inputs(
 
 
 def _fixed_options(task: Task, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what wattbus always asks for: texts longer than the model reads are cut, not an error."""
+    """Return what wattbus always asks for: texts longer than the model reads are cut; generation keeps its cache."""
+    if task.name == "text-generation":
+        return {"use_cache": True}  # some models' files switch it off, left over from their training
     if task.name in {"text-classification", "feature-extraction"}:
         return {"truncation": True}
     if task.name == "fill-mask":

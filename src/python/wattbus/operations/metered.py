@@ -8,10 +8,12 @@ this does nothing. Inside IRIS each message opens a window of its own; the settl
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +35,32 @@ else:
 class Metered(Operation):
     """Opens an energy window around each message that IRIS hands over."""
 
+    _stream_id = 0
+
     def _dispatch_on_message(self, request: Any) -> Any:
-        if context.current() is not None:
+        with self._metered(request):
             return super()._dispatch_on_message(request)
-        window = meter().open(_message_id(request), 1, type(self).__name__)
+
+    def _dispatch_generator_started(self, request: Any) -> Any:
+        self._stream_id = _message_id(request)
+        with self._metered(request):
+            return super()._dispatch_generator_started(request)
+
+    def _dispatch_generator_poll(self) -> Any:
+        with self._metered(None):
+            return super()._dispatch_generator_poll()
+
+    @contextlib.contextmanager
+    def _metered(self, request: Any) -> Iterator[None]:
+        """Open a window for a block inside IRIS; what a stream yields is metered for the message that opened it."""
+        if context.current() is not None:
+            yield
+            return
+        message_id = self._stream_id if request is None else _message_id(request)
+        window = meter().open(message_id, 1, type(self).__name__)
         failed = None
         try:
-            return super()._dispatch_on_message(request)
+            yield
         except Exception as error:
             failed = type(error).__name__
             raise

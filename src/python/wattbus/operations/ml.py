@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from iop import BusinessOperation
@@ -14,9 +15,10 @@ from wattbus.energy.attempt_window import current_window
 from wattbus.energy.record import DataFacts, TaskFacts
 from wattbus.errors import BadRequest, BadSettings, WattbusError
 from wattbus.home import make_owner_folder, write_durably
-from wattbus.messages import MLRequest, MLResponse
+from wattbus.messages import MLRequest, MLResponse, MLToken
 from wattbus.operations.metered import Metered
 from wattbus.operations.place import model_store, page_of, transport
+from wattbus.operations.streaming import Streaming
 from wattbus.runtime import context
 
 if TYPE_CHECKING:
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
     from wattbus.ml.models import ModelVersion
     from wattbus.ml.pipelines import Predictor
     from wattbus.ml.prediction import ModelFacts, Prediction
+    from wattbus.ml.streaming import TextStream
 
 #: Attributes of a component that are not settings for the pipeline.
 _NOT_FOR_THE_PIPELINE = {"iris_handle", "DISPATCH", "Adapter", "adapter", "name", "model_url", "task", "path"}
 
 
-class MLOperation(Metered, BusinessOperation):
-    """Answers an MLRequest with the published version of its model.
+class MLOperation(Metered, Streaming, BusinessOperation):
+    """Answers an MLRequest with the published version of its model, a generator request token by token.
 
     The model is fetched once, into the model store, and loaded once for all threads of the pool. Every setting
     that is not ``name``, ``model_url``, ``task`` or ``path`` goes to the pipeline, through a typed allow-list.
@@ -88,6 +91,43 @@ class MLOperation(Metered, BusinessOperation):
             one if isinstance(one, WattbusError) else self._response(version, predictor, one, f"{place}-")
             for place, one in enumerate(predictions, start=1)
         ]
+
+    def _stream(self, request: Any) -> Iterator[MLToken | MLResponse]:
+        """Open the stream of a text: a token each, then the whole; what cannot be streamed is refused here."""
+        if not isinstance(request, MLRequest):
+            raise BadRequest(f"a stream is asked for with an MLRequest, not with a {type(request).__name__}.")
+        version = self._models.current(self.name)
+        predictor = self._predictor(version)
+        stream = predictor.stream(request.inputs_by_name())
+        facts = _task_facts(version.name, page_of(self._models, version), predictor.facts())
+        self._describe(version, predictor, facts)
+        return self._tokens(version, predictor, stream, dataclasses.replace(facts, requests=0))
+
+    def _tokens(
+        self,
+        version: ModelVersion,
+        predictor: Predictor | EnginePredictor,
+        stream: TextStream,
+        facts: TaskFacts,
+    ) -> Iterator[MLToken | MLResponse]:
+        """Write a token each time one is asked for; each has a record of its own, counted to the one request."""
+        with closing(stream):
+            for text in stream:
+                self._describe(version, predictor, facts)
+                yield MLToken(text=text)
+            prediction = stream.prediction()
+            self._describe(version, predictor, dataclasses.replace(facts, data=_data_facts(prediction)))
+            yield self._response(version, predictor, prediction, "")
+
+    def _describe(
+        self, version: ModelVersion, predictor: Predictor | EnginePredictor, facts: TaskFacts
+    ) -> None:
+        current_window().describe(
+            kind=predictor.task.name,
+            model=self.name,
+            revision=version.revision or version.id,
+            facts=facts,
+        )
 
     def _response(
         self,
@@ -172,7 +212,7 @@ def _stored(prediction: Prediction, place: str) -> list[str]:
     return names
 
 
-def _task_facts(name: str, page: str | None, model: ModelFacts, prediction: Prediction) -> TaskFacts:
+def _data_facts(prediction: Prediction) -> tuple[DataFacts, DataFacts]:
     inputs = DataFacts(
         usage="input",
         kind=prediction.input_kind,
@@ -193,6 +233,12 @@ def _task_facts(name: str, page: str | None, model: ModelFacts, prediction: Pred
         format="json",
         source="private",
     )
+    return inputs, outputs
+
+
+def _task_facts(
+    name: str, page: str | None, model: ModelFacts, prediction: Prediction | None = None
+) -> TaskFacts:
     return TaskFacts(
         stage="inference",
         family=model.family,
@@ -208,5 +254,5 @@ def _task_facts(name: str, page: str | None, model: ModelFacts, prediction: Pred
         class_path=model.class_path,
         layers=model.layers,
         precision=model.precision,
-        data=(inputs, outputs),
+        data=() if prediction is None else _data_facts(prediction),
     )

@@ -17,6 +17,7 @@ from wattbus.runtime.iris import Envelope
 from wattbus.runtime.life import Life
 from wattbus.runtime.parsing import from_outside, parse
 from wattbus.runtime.settings import host_setting
+from wattbus.runtime.stream_reader import StreamReader
 from wattbus.runtime.types import read_typed
 from wattbus.store.store import Store
 from wattbus.store.tables import Priority
@@ -126,6 +127,34 @@ class Requests:
         draft = self._watched(item, message, door, idempotency_key, waiter, priority)
         waiter.message_id = self.bus.send(draft).wait()
         return waiter
+
+    def stream(
+        self, item: str, message: Any, *, timeout_seconds: float = -1, door: str = "Python"
+    ) -> StreamReader:
+        """Send ``message`` as a generator request and return its values, each made when it is asked for.
+
+        ``timeout_seconds`` is for each of them. Raises in words where the item opens no stream.
+        """
+        reader, waiter = self.begin_stream(item, message, timeout_seconds=timeout_seconds, door=door)
+        self.bus.wait(waiter, timeout_seconds)
+        reader.opened(waiter)
+        return reader
+
+    def begin_stream(
+        self,
+        item: str,
+        message: Any,
+        *,
+        timeout_seconds: float = -1,
+        door: str = "Python",
+        notify: Callable[[], object] | None = None,
+    ) -> tuple[StreamReader, Waiter]:
+        """Ask for a stream and return, once the message is safe, its reader and the waiter for its beginning."""
+        body, limit = self._checked(item, message), self._limit(item)
+        reader = StreamReader(
+            self.bus, self.bus.production.item(item).name, _door(door), self._typed, timeout_seconds
+        )
+        return reader, reader.begin(body, limit, notify)
 
     def _watched(
         self,

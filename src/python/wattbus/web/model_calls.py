@@ -15,7 +15,7 @@ from wattbus.operations.serving import ServedModel, find_model
 from wattbus.runtime import uploads
 from wattbus.runtime.running import RunningProduction
 from wattbus.runtime.types import type_name
-from wattbus.web.asking import Asking
+from wattbus.web.asking import Asking, Reading
 from wattbus.web.desk import Desk
 
 #: The longest that a call waits for a model; its message goes on after that.
@@ -56,6 +56,16 @@ async def call(
     if "output" not in body:
         raise BadRequest(f"item {model.item!r} answered with a {found.type}, not with an MLResponse.")
     return Called(message_id, body["output"], body.get("input_tokens"), body.get("output_tokens"))
+
+
+async def read(
+    running: RunningProduction, model: ServedModel, fields: Mapping[str, Any], door: str
+) -> Reading:
+    """Send the fields to the model's item as a generator request, and return its stream once it is open."""
+    message = await run_in_threadpool(running.message, type_name(MLRequest), dict(fields))
+    reading = Reading(running, model.item, door=door, seconds=LONGEST_SECONDS)
+    await reading.open(message)
+    return reading
 
 
 async def call_with_picture(

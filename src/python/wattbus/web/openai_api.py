@@ -6,26 +6,26 @@ import base64
 import json
 import struct
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from wattbus.access import Role
 from wattbus.errors import BadRequest, UnknownName
 from wattbus.operations.serving import ServedModel, served_models
 from wattbus.runtime.parsing import validation_sentence
+from wattbus.runtime.running import RunningProduction
 from wattbus.web import model_calls
 from wattbus.web.desk import Desk
-from wattbus.web.model_calls import Called
+from wattbus.web.openai_stream import ChatStream, cut, finish_reason, usage
 from wattbus.web.roles import needs
 
 _DOOR = "OpenAI"
 _CHAT, _VECTORS = ("text-generation",), ("feature-extraction",)
-_CHUNK_LETTERS = 24
 #: What clients send that changes nothing where it has this value, or at all (Ellipsis).
 _WITHOUT_EFFECT: Mapping[str, Any] = {
     "user": ..., "metadata": ..., "store": ..., "service_tier": ..., "safety_identifier": ..., "prompt_cache_key": ...,
@@ -122,7 +122,7 @@ def router(desk: Desk) -> APIRouter:
         return await _embeddings(desk, asked)
 
     async def chat(request: Request, asked: ChatRequest) -> Response:
-        """Go on with a chat; `stream` sends it in pieces."""
+        """Go on with a chat; `stream` sends it while the model writes it."""
         return await _chat(desk, asked)
 
     look, operate = [needs(Role.VIEWER)], [needs(Role.OPERATOR)]
@@ -190,7 +190,7 @@ async def _embeddings(desk: Desk, asked: EmbeddingsRequest) -> Response:
     told: dict[str, Any] = {"object": "list", "data": data, "model": asked.model}
     if called.input_tokens is not None:
         told["usage"] = {"prompt_tokens": called.input_tokens, "total_tokens": called.input_tokens}
-    return JSONResponse(told, headers=_trace(called))
+    return JSONResponse(told, headers=_trace(called.message_id))
 
 
 def _packed(vector: list[float]) -> str:
@@ -204,14 +204,14 @@ def _packed(vector: list[float]) -> str:
 async def _chat(desk: Desk, asked: ChatRequest) -> Response:
     _refuse_extra(asked)
     running, model = await model_calls.served(desk, asked.model, _CHAT)
+    if asked.stream:
+        return await _stream(running, model, asked)
     called = await model_calls.call(running, model, _generation(asked), _DOOR)
-    texts = [_cut(str(row["generated_text"]), _stops(asked)) for row in called.output]
+    texts = [cut(str(row["generated_text"]), _stops(asked)) for row in called.output]
     made = int(time.time())
     head = {"id": f"chatcmpl-{called.message_id}", "created": made, "model": asked.model}
-    reason = _finish(asked, called, len(texts))
-    if asked.stream:
-        pieces = _stream(asked, called, head, texts, reason)
-        return StreamingResponse(pieces, media_type="text/event-stream", headers=_trace(called))
+    most = _most_tokens(asked)
+    reason = finish_reason(None if most is None else most * len(texts), called.output_tokens)
     choices = [
         {
             "index": place,
@@ -221,8 +221,9 @@ async def _chat(desk: Desk, asked: ChatRequest) -> Response:
         }
         for place, text in enumerate(texts)
     ]
-    told = {**head, "object": "chat.completion", "choices": choices, **_usage(called)}
-    return JSONResponse(told, headers=_trace(called))
+    counted = usage(called.input_tokens, called.output_tokens)
+    told = {**head, "object": "chat.completion", "choices": choices, **counted}
+    return JSONResponse(told, headers=_trace(called.message_id))
 
 
 def _generation(asked: ChatRequest) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def _generation(asked: ChatRequest) -> dict[str, Any]:
         for turn in asked.messages
     ]
     fields: dict[str, Any] = {"inputs": turns, "return_full_text": False}
-    most = asked.max_completion_tokens or asked.max_tokens
+    most = _most_tokens(asked)
     if most is not None:
         fields["max_new_tokens"] = most
     if asked.temperature is not None:
@@ -255,46 +256,23 @@ def _stops(asked: ChatRequest) -> list[str]:
     return [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
 
 
-def _cut(text: str, stops: list[str]) -> str:
-    """Return the text before the first of the words that end it."""
-    places = [text.find(stop) for stop in stops if stop and stop in text]
-    return text[: min(places)] if places else text
+def _most_tokens(asked: ChatRequest) -> int | None:
+    return asked.max_completion_tokens or asked.max_tokens
 
 
-def _finish(asked: ChatRequest, called: Called, sequences: int) -> str:
-    most = asked.max_completion_tokens or asked.max_tokens
-    wrote = called.output_tokens
-    return "length" if most is not None and wrote is not None and wrote >= most * sequences else "stop"
-
-
-def _usage(called: Called) -> dict[str, Any]:
-    read, wrote = called.input_tokens, called.output_tokens
-    if read is None or wrote is None:
-        return {}
-    return {"usage": {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}}
-
-
-async def _stream(
-    asked: ChatRequest, called: Called, head: Mapping[str, Any], texts: list[str], reason: str
-) -> AsyncIterator[str]:
-    """Send the finished texts in pieces, as server-sent events."""
-
-    def event(choices: list[Mapping[str, Any]], **more: Any) -> str:
-        return (
-            f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': choices, **more})}\n\n"
-        )
-
-    def choice(place: int, delta: Mapping[str, Any], end: str | None = None) -> Mapping[str, Any]:
-        return {"index": place, "delta": delta, "logprobs": None, "finish_reason": end}
-
-    for place, text in enumerate(texts):
-        yield event([choice(place, {"role": "assistant", "content": ""})])
-        for start in range(0, len(text), _CHUNK_LETTERS):
-            yield event([choice(place, {"content": text[start : start + _CHUNK_LETTERS]})])
-        yield event([choice(place, {}, reason)])
-    if (asked.stream_options or {}).get("include_usage"):
-        yield event([], **_usage(called))
-    yield "data: [DONE]\n\n"
+async def _stream(running: RunningProduction, model: ServedModel, asked: ChatRequest) -> Response:
+    """Answer with the text while it is written; what cannot be written is refused before anything is sent."""
+    if (asked.n or 1) > 1:
+        raise BadRequest(f"a stream brings one answer, and `n` is {asked.n}: leave it out, or do not stream.")
+    reading = await model_calls.read(running, model, _generation(asked), _DOOR)
+    return ChatStream(
+        reading,
+        asked.model,
+        stops=_stops(asked),
+        most_tokens=_most_tokens(asked),
+        include_usage=bool((asked.stream_options or {}).get("include_usage")),
+        headers=_trace(reading.message_id),
+    )
 
 
 def _refuse_extra(asked: BaseModel) -> None:
@@ -308,5 +286,5 @@ def _refuse_extra(asked: BaseModel) -> None:
             raise BadRequest(f"{name!r} is not offered: leave it out.")
 
 
-def _trace(called: Called) -> dict[str, str]:
-    return {"X-Wattbus-Message": str(called.message_id)}
+def _trace(message_id: int) -> dict[str, str]:
+    return {"X-Wattbus-Message": str(message_id)}
