@@ -24,7 +24,7 @@ def add(twins: Twins, desk: Desk) -> None:
     """Open the page."""
 
     def savings(days: Annotated[int, Query(ge=1, le=MOST_DAYS)] = DAYS) -> Report:
-        """Return each run with its seconds and joules, beside those of the 2022 template's way where it was measured."""
+        """Return each run with its seconds and joules, beside those of the template's way where it was measured."""
         with desk.reading() as engine:
             return report(engine, desk.models(), desk.tables(), days)
 
