@@ -22,8 +22,10 @@ from wattbus.energy.record import Tier
 from wattbus.errors import BadRequest, UnknownName, WattbusError
 from wattbus.home import Home
 from wattbus.messages import MLRequest, TrainRequest
+from wattbus.ml.child import start_child
 from wattbus.ml.models import ModelStore
 from wattbus.ml.tables import TrainingTables
+from wattbus.ml.template_way import TemplateSpec
 from wattbus.operations import MLOperation, TuningOperation
 from wattbus.savings import (
     KIND,
@@ -202,7 +204,6 @@ def test_the_command_tells_both_sides(
 def test_a_run_that_cost_more_than_the_other_way_shows_as_such(
     worked: Home, sampled: dict[str, Counterfactual], tmp_path: Path, engine: Engine
 ) -> None:
-
     run = next(one for one in runs_of(worked, engine) if one.kind == "training")
     cheap = Cost(1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6)
     sample = replace(sampled[run.name], costs=dict.fromkeys(("start", "training", "evaluation"), cheap))
@@ -217,7 +218,6 @@ def test_a_run_that_cost_more_than_the_other_way_shows_as_such(
 def test_joules_of_unlike_tiers_are_not_compared(
     worked: Home, sampled: dict[str, Counterfactual], engine: Engine
 ) -> None:
-
     run = next(one for one in runs_of(worked, engine) if one.kind == "training")
     other = replace(sampled[run.name], tier=Tier.MEASURED)
 
@@ -268,7 +268,6 @@ def test_an_unknown_run_is_told_with_the_nearest_one(worked: Home, engine: Engin
 
 
 def why_not(run: Run, place: Place) -> str:
-
     with pytest.raises(WattbusError) as raised:
         measure(run, place, SMALL)
     return str(raised.value)
@@ -294,7 +293,6 @@ def test_what_is_gone_cannot_be_measured_and_says_so(worked: Home, engine: Engin
 def test_a_row_whose_model_or_table_is_gone_says_why_it_is_not_measured(
     worked: Home, engine: Engine, tmp_path: Path
 ) -> None:
-
     run = next(one for one in runs_of(worked, engine) if one.kind == "training")
     nothing, tables = ModelStore(tmp_path / "none"), TrainingTables(f"sqlite:///{worked.tables_file}")
     elsewhere = TrainingTables(f"sqlite:///{tmp_path}/other.sqlite")
@@ -361,3 +359,14 @@ def test_csv_has_no_formula_and_json_is_whole(worked: Home, engine: Engine) -> N
     assert "'=cmd()" in text
     assert json.loads(json.dumps(text))
     assert find_run(runs_of(worked, engine), row.run).name == row.run
+
+
+def test_the_process_of_a_sample_ends_with_its_parent(tmp_path: Path) -> None:
+    spec = TemplateSpec(model_folder=tmp_path, work=tmp_path, task="text-classification")
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    child = start_child("wattbus.ml.template_way", tmp_path / "spec.json", log=tmp_path / "log", told={})
+    assert child.process.stdin is not None
+
+    child.process.stdin.close()
+
+    assert child.reap(120) and child.status == 3

@@ -12,8 +12,10 @@ import argparse
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -113,6 +115,20 @@ def _no_address(url: str) -> bytes:
     )
 
 
+def parts_asked() -> SimpleQueue[str]:
+    """Return where the parts come that the parent asks for; the end of its pipe ends this process, whatever it does."""
+    asked: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        with open(0, "rb", closefd=False) as lines:
+            for line in lines:
+                asked.put(json.loads(line)["do"])
+        os._exit(3)
+
+    threading.Thread(target=read, name="parent-watch", daemon=True).start()
+    return asked
+
+
 def main() -> int:
     """Do what the parent asks until it closes the pipe, and return the exit status."""
     from wattbus.ml.training import Events, read_line
@@ -127,12 +143,13 @@ def main() -> int:
     os.umask(0o077)
     os.dup2(2, 1)  # libraries print: into the log, not among the events
     read_line(0)
+    asked = parts_asked()
     spec = TemplateSpec.model_validate_json(given.spec.read_bytes())
     try:
         parts = training_parts(spec) if spec.rows else answering_parts(spec)
         events.send("ready")
         while True:  # ended by the parent, or by the end of its pipe
-            parts[json.loads(read_line(0))["do"]]()
+            parts[asked.get()]()
             events.send("done")
     except WattbusError as error:
         events.send("error", kind=type(error).__name__, message=str(error))

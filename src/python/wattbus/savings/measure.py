@@ -96,6 +96,11 @@ def obstacle(run: Run, models: ModelStore, tables: TrainingTables) -> str:
     return ""
 
 
+def place_of(run: Run) -> tuple[object, ...]:
+    """Return where the rows of a run are, as far as :func:`obstacle` depends on it."""
+    return (run.work.source, run.work.table, run.work.columns) if isinstance(run.work, TrainingWork) else ()
+
+
 def _measurable(run: Run, place: Place) -> ModelVersion:
     """Return the version to measure with; a sentence where the run has nothing to be measured."""
     if run.open:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from wattbus.errors import BadRequest, WattbusError
 from wattbus.savings.counterfactual import Counterfactual, kept_samples
-from wattbus.savings.measure import Place, Size, Tell, machine_here, measure, obstacle
+from wattbus.savings.measure import Place, Size, Tell, machine_here, measure, obstacle, place_of
 from wattbus.savings.reckoning import Row, Totals, row_of, totals_of
 from wattbus.savings.runs import Run, find_run, list_runs
 from wattbus.store.energy_queries import DAY_US
@@ -44,11 +44,17 @@ def report(engine: Engine | None, models: ModelStore, tables: TrainingTables, da
     """Set every run of the last days beside the other way, as far as that was measured on this machine."""
     machine = machine_here()
     samples = kept_samples(engine, machine)
+    obstacles: dict[tuple[object, ...], str] = {}  # each model and table is looked for once
     rows = []
     for run in list_runs(engine, models, _since_us(days)):
         sample = samples.get(run.shape or "")
-        asked = sample is None and not run.why_not and run.shape is not None
-        rows.append(row_of(run, sample, obstacle(run, models, tables) if asked else ""))
+        why = ""
+        if sample is None and run.shape is not None and not run.why_not:
+            place = (run.model, run.version, *place_of(run))
+            if place not in obstacles:
+                obstacles[place] = obstacle(run, models, tables)
+            why = obstacles[place]
+        rows.append(row_of(run, sample, why))
     return Report(days, machine, TEMPLATE, tuple(rows), totals_of(rows))
 
 

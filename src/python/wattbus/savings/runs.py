@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _OPEN = frozenset({"Created", "Queued", "running", "Deferred"})
 _FOREVER_US = 2**62
+_NO_SIZE = "no record of it that is kept names the size of its model"
 
 
 class Kind(StrEnum):
@@ -149,7 +150,7 @@ def _trainings(engine: Engine, since_us: int) -> list[Run]:
 
 def _training(one: TrainingRun, records: Sequence[EnergyRecord], same_as: int | None) -> Run:
     facts = next((record.facts for record in reversed(records) if record.facts is not None), None)
-    work = _training_work(one, facts)
+    work, shape = _training_work(one, facts), _shape("training", facts)
     again = f", the same request as training-{same_as}" if same_as is not None else ""
     rows = f"{words.counted(one.train_rows, 'row')} of {one.table}" if one.train_rows else one.table
     times = f", {facts.epochs:g} epochs" if facts is not None and facts.epochs else ""
@@ -163,10 +164,10 @@ def _training(one: TrainingRun, records: Sequence[EnergyRecord], same_as: int | 
         ours=_side(records),
         model=one.model,
         version=one.old_version,
-        shape=None if work is None else _shape("training", facts),
+        shape=None if work is None else shape,
         work=work,
         open=is_open,
-        why_not="" if work is not None else _no_training(one, is_open),
+        why_not=_no_training(one, is_open) if work is None else "" if shape else _NO_SIZE,
     )
 
 
@@ -239,6 +240,7 @@ def _answered(
     ours, metered = _side_of_sums(sums)
     newest = _newest_record(engine, item, model, revision)
     facts = None if newest is None else newest.facts
+    shape = _shape(f"{item}, {task}", facts)
     return Run(
         name=f"{item}/{revision[:14]}",
         kind=Kind.ANSWERS,
@@ -248,11 +250,9 @@ def _answered(
         ours=ours,
         model=model,
         version=revision,
-        shape=_shape(f"{item}, {task}", facts),
+        shape=shape,
         work=AnswersWork(item, task, revision, requests, metered),
-        why_not=""
-        if facts is not None
-        else "its records are no longer kept one by one, and name no model size",
+        why_not="" if shape else _NO_SIZE,
     )
 
 
