@@ -45,6 +45,7 @@ from wattbus.savings import (
 from wattbus.savings.counterfactual import KeptSample
 from wattbus.savings.files import shown_ratios
 from wattbus.savings.measure import measure, obstacle
+from wattbus.savings.phases import Phases
 from wattbus.savings.reckoning import row_of, totals_of
 from wattbus.savings.runs import TrainingWork
 from wattbus.store.database import open_engine
@@ -373,3 +374,11 @@ def test_the_process_of_a_sample_ends_with_its_parent(tmp_path: Path) -> None:
     child.process.stdin.close()
 
     assert child.reap(120) and child.status == 3
+
+
+def test_a_machine_without_a_power_source_says_why_there_are_no_joules() -> None:
+    with Phases(NullFeed("no counter here"), quiet_seconds=0.0) as phases, phases.part("start"):
+        pass
+
+    ((record,),) = phases.records().values()
+    assert (record.energy_joules, phases.why_no_joules) == (None, "no counter here")

@@ -70,9 +70,9 @@ class Phases:
     def why_no_joules(self) -> str:
         """Say why there is no energy; empty where the machine's power was read."""
         facts = self._ledger.facts
-        if self._metered:
-            return ""
-        return (facts.reason if facts is not None else None) or "no power was read on this machine in time"
+        if facts is not None and facts.reason:
+            return facts.reason
+        return "" if self._metered else "no power was read on this machine in time"
 
     def _keep(self, records: list[EnergyRecord], _interval: IntervalRecord | None) -> None:
         self._settled.update({one.attempt: one for one in records})
