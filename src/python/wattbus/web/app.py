@@ -129,7 +129,6 @@ def make_app(desk: Desk, rules: Rules) -> FastAPI:
         comparison_pages,
         roi_pages,
         savings_pages,
-        savings_pages,
         messages_api,
         test_pages,
         trace_pages,
