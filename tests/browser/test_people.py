@@ -18,7 +18,8 @@ PAGES = (
     "/", "/production", "/items/Echo", "/test?item=Echo&type=Text", "/messages", "/messages/1", "/trace", "/trace/1",
     "/log",
     "/queues", "/queues/Echo", "/jobs", "/attempts", "/alerts", "/purge", "/doctor", "/models", "/trainings", "/tables",
-    "/energy", "/energy/boamps", "/energy/models", "/energy/roi", "/energy/roi/new", "/energy/runs", "/access", "/docs",
+    "/energy", "/energy/boamps", "/energy/models", "/energy/roi", "/energy/roi/new", "/energy/runs",
+    "/energy/savings", "/access", "/docs",
 )  # fmt: skip
 
 

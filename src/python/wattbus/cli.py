@@ -27,6 +27,7 @@ from wattbus import (
     cli_messages,
     cli_optimise,
     cli_roi,
+    cli_savings,
     words,
 )
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
@@ -62,6 +63,7 @@ app.command("recover")(cli_life.recover)
 app.add_typer(cli_life.item, name="item")
 app.add_typer(cli_access.token, name="token")
 app.add_typer(cli_roi.roi, name="roi")
+app.add_typer(cli_savings.savings, name="savings")
 
 NOT_RUNNING = 3
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,18 +109,22 @@ class Fetcher:
                 f"{error}: connect to the network, or copy the model's folder to {self._root / folder.name} "
                 f"(config.json, *.safetensors, tokenizer), and start again."
             ) from None
-        origin = Origin(source.named(plan.commit), plan.commit, licence=plan.licence)
+        origin = Origin(
+            source.named(plan.commit), plan.commit, licence=plan.licence, facts=_fetch_facts(plan, 0, None)
+        )
         twin = find_twin(origin.source)
         if twin is not None:
             tell(f"model {folder.name}: the same revision is here as {twin.name} {twin.id}")
             with folder.aside() as aside:
                 sources.copy_model(twin.path, aside)
                 return folder.adopt(aside, origin), 0
+        began = time.monotonic()
         part, count = self._fetched(folder, plan, tell)
+        facts = _fetch_facts(plan, count, time.monotonic() - began)
         if killpoints.ARMED:
             killpoints.reached("download.after-files")
         try:
-            return folder.adopt(part, origin), count
+            return folder.adopt(part, replace(origin, facts=facts)), count
         finally:
             shutil.rmtree(folder.path / "partial", ignore_errors=True)
 
@@ -144,6 +150,17 @@ class Fetcher:
                 f"the model {name} needs {megabytes(needed_bytes)}, {megabytes(free)} are free in {self._root}: "
                 "free some space, or set WATTBUS_HOME to a larger disk."
             )
+
+
+def _fetch_facts(plan: Plan, fetched_bytes: int, seconds: float | None) -> dict[str, Any]:
+    """Return what a version keeps of its fetch: what came, what it needs, and what its repository lists in all."""
+    return {
+        "fetched_bytes": fetched_bytes,
+        "needed_bytes": plan.total_bytes,
+        "listed_bytes": plan.listed_bytes,
+        "listed_formats": list(plan.formats),
+        "fetch_seconds": seconds,
+    }
 
 
 @contextmanager

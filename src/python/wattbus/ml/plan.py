@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wattbus.errors import ModelError, Refused
@@ -16,6 +16,9 @@ _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _MODULE = re.compile(
     r"\d{1,2}_\w{1,40}/(?:config\.json|model\.safetensors)", re.ASCII
 )  # of sentence-transformers
+
+
+_OTHER_WEIGHTS = (".safetensors", ".onnx", ".gguf", ".ot", ".tflite", ".pb")
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """The files of one commit that a model needs."""
+    """The files of one commit that a model needs, and what its repository lists beside them."""
 
     repo_id: str
     commit: str
     files: tuple[PlannedFile, ...]
     licence: str | None
+    listed_bytes: int | None = (
+        None  # of all files at the top, in every format; None where a size is not listed
+    )
+    formats: tuple[str, ...] = ()  # the endings under which the weights are there
 
     @property
     def total_bytes(self) -> int:
@@ -49,7 +56,9 @@ def make_plan(repo_id: str, info: Any) -> Plan:
     """
     if not info.sha or not _COMMIT.fullmatch(info.sha):
         raise ModelError(f"the Hub names no commit for {repo_id}: it does not answer like a Hub.")
-    return Plan(repo_id, info.sha, tuple(_chosen(repo_id, info.siblings or [])), _licence(info))
+    siblings = info.siblings or []
+    chosen = tuple(_chosen(repo_id, siblings))
+    return Plan(repo_id, info.sha, chosen, _licence(info), *_listed(siblings))
 
 
 def problem_of(path: Path, file: PlannedFile) -> str | None:
@@ -96,6 +105,18 @@ def _chosen(repo: str, siblings: list[Any]) -> list[PlannedFile]:
         raise ModelError(f"{repo} has no config.json: it is no model that transformers can load.")
     # Small files first: a configuration that is refused costs no gigabytes.
     return sorted(files, key=lambda file: (file.size_bytes, file.path))
+
+
+def _listed(siblings: list[Any]) -> tuple[int | None, tuple[str, ...]]:
+    """Return the bytes of every file at the top of a repository, and the formats that its weights are there in."""
+    top = [sibling for sibling in siblings if "/" not in sibling.rfilename]
+    sizes = [sibling.size for sibling in top]
+    formats = {
+        PurePosixPath(sibling.rfilename).suffix.lower()
+        for sibling in top
+        if is_pickle(sibling.rfilename) or sibling.rfilename.endswith(_OTHER_WEIGHTS)
+    }
+    return None if None in sizes else sum(sizes), tuple(sorted(formats))
 
 
 def _weights(repo: str, names: set[str]) -> set[str]:
