@@ -97,5 +97,5 @@ def test_each_value_of_a_stream_that_iris_reads_has_an_energy_record(in_iris: Pa
     polled = [component._dispatch_generator_poll() for _ in range(3)]
     metered.meter().settle()
 
-    assert type(polled[-1]).__name__ == "GeneratorStop"
+    assert type(polled[-1]).__name__ == "Stop"
     assert len(in_iris.read_text().splitlines()) == 4
