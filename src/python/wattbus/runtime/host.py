@@ -102,7 +102,7 @@ class Host:
         return seat
 
     def _operation_seat(self, component: Any, handle: Handle) -> Seat:
-        from wattbus.runtime.batches import BatchSeat
+        from wattbus.runtime.batches import BatchSeat, Returning
 
         # A setting of this name may be the component's own: it means batching where there is on_batch.
         if not callable(getattr(component, "on_batch", None)):
@@ -111,7 +111,7 @@ class Host:
         if size <= 1:
             return Seat(self, component, handle)
         wait_seconds = settings.host_setting(self.item, "BatchWaitMs", 0.0) / 1000
-        return BatchSeat(self, component, handle, size, wait_seconds)
+        return BatchSeat(self, component, handle, size, wait_seconds, self._shared(Returning))
 
     def make(self) -> tuple[Any, Handle]:
         """Make a component and its handle, with settings and adapter, and let it start."""

@@ -292,17 +292,16 @@ class Pool:
 
     def _handle_batch(self, worker: Worker, seat: BatchSeat, claimed: Claimed) -> Claimed | None:
         """Handle what is there with one message of an item that takes batches, and return the next one in hand."""
-        store, job = self._bus.store, threading.current_thread().name
-        missing = seat.batch_size - 1
-        several = [claimed, *store.more(seat.queue, job, missing)]
-        if len(several) <= missing and seat.batch_wait_seconds > 0:
-            self._bus.place.clock.wait(self._hushed, seat.batch_wait_seconds)
-            several += store.more(seat.queue, job, missing + 1 - len(several))
+        clock = self._bus.place.clock
+        several = self._gathered(seat, claimed)
         for one in several:
             if one.attempt > 1:
-                store.begun(one)
+                self._bus.store.begun(one)
+        began = clock.monotonic()
+        results = seat.handle_all(several)
+        seat.returning.answered(several, clock.monotonic() - began)
         ended, disabled = [], ""
-        for one, result in zip(several, seat.handle_all(several), strict=True):
+        for one, result in zip(several, results, strict=True):
             # A retry goes back into the queue until it is due: a batch keeps no order.
             assert self._rules is not None  # there are workers only where the rules could be read
             judged, action = self._rules.judge(one, result, seat.handle_)
@@ -313,6 +312,24 @@ class Pool:
             self.leave()
             self._disable(self.host.name, disabled)
         return self._next(worker, seat, *ended)
+
+    def _gathered(self, seat: BatchSeat, claimed: Claimed) -> list[Claimed]:
+        """Claim what is there with one message, and what is likely to come in a moment."""
+        store, job = self._bus.store, threading.current_thread().name
+        several = [claimed, *store.more(seat.queue, job, seat.batch_size - 1)]
+        seat.returning.came(several)
+        looks, pause_seconds = seat.looks(len(several))
+        for _ in range(looks):
+            if self._bus.place.clock.wait(self._hushed, pause_seconds):
+                break
+            new = store.more(seat.queue, job, seat.batch_size - len(several))
+            several += new
+            seat.returning.came(new)
+            if not new:
+                seat.returning.stay_away()
+            if not new or not seat.looks(len(several))[0]:
+                break
+        return several
 
     def _pace(self, seconds: float) -> None:
         """Have messages claimed ahead for workers that are fast enough to need them before the next commit."""
