@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wattbus.errors import BadRequest
+from wattbus.errors import BadRequest, WattbusError
 from wattbus.ml import annotate, generation, model_files
 from wattbus.ml.engine import EnginePredictor, load_engine
 from wattbus.ml.engine_files import is_optimised
@@ -91,6 +91,16 @@ class Predictor:
                 raw = pooling.vectors(raw, call.listed)
             notes += watch.notes + _cut_note(call, watch)
         return self._prediction(call, raw, opened, watch, (*self.notes, *notes))
+
+    def predict_all(self, requests: Sequence[Mapping[str, Any]]) -> list[Prediction | WattbusError]:
+        """Answer several requests, one after the other; a bad one fails alone."""
+        answers: list[Prediction | WattbusError] = []
+        for inputs in requests:
+            try:
+                answers.append(self.predict(inputs))
+            except WattbusError as error:
+                answers.append(error)
+        return answers
 
     def facts(self) -> ModelFacts:
         """Read what kind of model this is from its objects."""

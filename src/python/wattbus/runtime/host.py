@@ -50,6 +50,8 @@ class Host:
         self.name, self.business_type = item.name, item.business_type
         self.state = "Starting"
         self.error: str | None = None
+        #: Set when its workers are to leave: none of them waits for a retry any more, or begins what takes long.
+        self.leaving = threading.Event()
         self._handled: tuple[str, ...] | None = None
         self._accepts: dict[type, bool] = {}
         self._lock = threading.Lock()
@@ -152,7 +154,7 @@ class Host:
     @contextlib.contextmanager
     def at_work(self) -> Any:
         """Run a block for this item, on no message in particular."""
-        before = context.enter(Current(self.bus.place, self.bus, self.name))
+        before = context.enter(Current(self.bus.place, self.bus, self.name, leaving=self.leaving))
         try:
             yield
         finally:

@@ -64,7 +64,6 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._looked = threading.Event()  # the first component is ready, or cannot be
-        self._hushed = threading.Event()  # nobody waits for a retry any more
         self._mean_seconds = self._usual_seconds = _FAST_SECONDS * 2
 
     @property
@@ -112,9 +111,9 @@ class Pool:
             self.size = size
             if size == 0:
                 self._looked.set()
-                self._hushed.set()
-            elif self._hushed.is_set():
-                self._hushed = threading.Event()
+                self.host.leaving.set()
+            elif self.host.leaving.is_set():
+                self.host.leaving = threading.Event()
             hired = [self._hire() for _ in range(size - len(self._workers)) if self._rules is not None]
         for thread in hired:
             thread.start()
@@ -122,7 +121,7 @@ class Pool:
 
     def hush(self) -> None:
         """Wait for no retry any more: the message stays in front of its queue, and its worker goes home."""
-        self._hushed.set()
+        self.host.leaving.set()
 
     def leave(self) -> None:
         """Let every thread end when what it has in hand is done; wait for it with :meth:`join`."""
@@ -203,7 +202,7 @@ class Pool:
             f"{pause_seconds:g} s; the event log has the traceback.",
             name,
         )
-        return not place.clock.wait(self._hushed, pause_seconds)
+        return not place.clock.wait(self.host.leaving, pause_seconds)
 
     def _sit(self, worker: Worker) -> Seat | None:
         """Make the component of a worker; None where it cannot start: its messages stay queued."""
@@ -320,7 +319,7 @@ class Pool:
         seat.returning.came(several)
         looks, pause_seconds = seat.looks(len(several))
         for _ in range(looks):
-            if self._bus.place.clock.wait(self._hushed, pause_seconds):
+            if self._bus.place.clock.wait(self.host.leaving, pause_seconds):
                 break
             new = store.more(seat.queue, job, seat.batch_size - len(several))
             several += new
@@ -377,7 +376,7 @@ class Pool:
         """Wait, and take the same message again; None where it went elsewhere, or the worker is to leave."""
         message_id, store = claimed.header.id, self._bus.store
         self._bus.undelivered.wait(message_id)
-        if self._bus.place.clock.wait(self._hushed, wait_seconds):
+        if self._bus.place.clock.wait(self.host.leaving, wait_seconds):
             tries.make_ready(store.engine, message_id)
             with self._lock:
                 self._goes(worker, anyway=True)
