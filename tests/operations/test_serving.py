@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from iop import Production
+from PIL import Image
 from sqlalchemy import select
 
 import tinymodels
@@ -45,10 +46,23 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny model in PyTorch, and the same one on an engine."""
     root = tmp_path_factory.mktemp("tiny")
     folder = tinymodels.build(TASK, root / "model")
-    loaded = model_files.load_parts(folder, TASK, {})
-    facts = Predictor(find_task(TASK), loaded, {}, None, None).facts()
+    return {"pytorch": folder, "engine": _engine(folder, TASK, root)}
+
+
+def _engine(folder: Path, task: str, root: Path) -> Path:
+    loaded = model_files.load_parts(folder, task, {})
+    facts = Predictor(find_task(task), loaded, {}, None, None).facts()
     Converter(folder, loaded, facts, root / "work").make("fp32", root / "engine", ())
-    return {"pytorch": folder, "engine": root / "engine"}
+    return root / "engine"
+
+
+def _near(one: Any, other: Any) -> bool:
+    """Tell whether two answers are the same to the fifth digit."""
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(_near(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_near, one, other))
+    return abs(one - other) < 1e-5 if isinstance(one, float) else bool(one == other)
 
 
 def _serving(home: Path, model: Path, clock: FakeClock | None = None, **settings: Any) -> PythonDoor:
@@ -62,6 +76,58 @@ def _serving(home: Path, model: Path, clock: FakeClock | None = None, **settings
 def _lines(bus: PythonDoor, part: str) -> list[str]:
     bus.production.store.flush()
     return [line.text for line in list_events(bus.production.store.engine, item="ML") if part in line.text]
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("way", ["pytorch", "engine"])
+def test_odd_and_bad_texts_get_an_answer_or_a_sentence_and_the_others_their_answers(
+    way: str, batch: int, tmp_path: Path, folders: dict[str, Path]
+) -> None:
+    bodies: list[dict[str, Any]] = [
+        {"inputs": TEXTS[0]}, {"inputs": ""}, {"inputs": "word " * 3000}, {"inputs": ["a"] * 1000},
+        {"inputs": [TEXTS[1], ""]}, {"inputs": []}, {"inputs": TEXTS[2], "top_k": 2},
+    ]  # fmt: skip
+    with _serving(tmp_path, folders[way], BatchSize=batch) as bus:
+        alone = bus.request("ML", MLRequest(inputs=TEXTS[0]))
+        bus.production.stop_item("ML")
+        asked = [bus.begin("ML", MLRequest(**body)) for body in bodies]
+        until(lambda: bus.items()[0].queued == len(bodies), "all are queued")
+        bus.production.start_item("ML")
+        plain, empty, long, many, two, none, ranked = [one.exception(60) or one.result() for one in asked]
+        again = bus.request("ML", MLRequest(inputs=TEXTS[0]))
+
+    assert _near(plain.output, alone.output) and again.output == alone.output
+    assert len(empty.output) == 1 and empty.input_tokens == 2
+    assert long.input_tokens == 512
+    assert any(note.endswith("and the model reads 512: the rest was left out.") for note in long.notes)
+    assert "'inputs' has 1000 texts, and one request may have 256: send several." in str(many)
+    assert [len(two.output), two.notes] == [2, alone.notes]
+    assert "'inputs' is an empty list: give at least one text." in str(none)
+    assert [len(ranked.output), ranked.notes] == [2, alone.notes]
+
+
+@pytest.mark.parametrize("way", ["pytorch", "engine"])
+def test_a_picture_that_is_none_is_a_sentence_and_the_next_one_is_answered(way: str, tmp_path: Path) -> None:
+    task = "image-classification"
+    folder = tinymodels.build(task, tmp_path / "model")
+    if way == "engine":
+        folder = _engine(folder, task, tmp_path)
+    home = Home(tmp_path / "home").create()
+    (home.uploads / "none.png").write_bytes(b"no picture at all")
+    Image.new("RGB", (40, 30), "red").save(home.uploads / "red.png")
+
+    with _serving(home.root, folder, task=task, BatchSize=4) as bus:
+        bus.production.stop_item("ML")
+        asked = [bus.begin("ML", MLRequest(url=name)) for name in ("red.png", "none.png", "red.png")]
+        until(lambda: bus.items()[0].queued == 3, "all are queued")
+        bus.production.start_item("ML")
+        first, bad, last = [one.exception(60) or one.result() for one in asked]
+
+    assert "'none.png' is not an image: it must be a JPEG, PNG or WebP file." in str(bad)
+    assert first.output == last.output and first.output[0]["label"]
 
 
 # -- answers that are kept -----------------------------------------------------------------------------------------
@@ -83,6 +149,14 @@ def test_a_request_that_comes_again_is_answered_from_the_cache_and_says_so(
     )
     assert again.notes == [*first.notes, FROM_THE_CACHE]
     assert FROM_THE_CACHE not in other.notes and len(other.output) == 2
+
+
+def test_the_settings_may_stand_in_the_free_text(tmp_path: Path, folders: dict[str, Path]) -> None:
+    lines = "result_cache=10\nidle_unload_seconds=3600"
+    with _serving(tmp_path, folders["pytorch"], **{"%settings": lines}) as bus:
+        answers = [bus.request("ML", MLRequest(inputs=TEXTS[0])) for _ in range(2)]
+
+    assert [FROM_THE_CACHE in one.notes for one in answers] == [False, True]
 
 
 def test_nothing_is_kept_without_the_setting(tmp_path: Path, folders: dict[str, Path]) -> None:

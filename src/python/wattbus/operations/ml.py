@@ -60,8 +60,8 @@ class MLOperation(Metered, BusinessOperation):
     model_url: str = ""
     task: str = ""
     path: str = ""
-    result_cache: int = 0
-    idle_unload_seconds: float = 0.0
+    result_cache: int | None = None
+    idle_unload_seconds: float | None = None
 
     def on_init(self) -> None:
         """Fetch the model if it is not here, and load it; requests wait in the queue meanwhile.
@@ -87,7 +87,7 @@ class MLOperation(Metered, BusinessOperation):
         if isinstance(found, MLResponse):
             current_window().describe(facts=facts_of_hit(self._family))
             return found
-        with self._resident(version).borrowed(self.idle_unload_seconds) as predictor:
+        with self._resident(version).borrowed(self._keep_seconds) as predictor:
             prediction = predictor.predict(fields)
             facts = facts_of_answer(
                 version.name, page_of(self._models, version), predictor.facts(), prediction
@@ -108,7 +108,7 @@ class MLOperation(Metered, BusinessOperation):
         ]
         seconds = [looked_seconds] * len(requests)
         if missed:
-            with self._resident(version).borrowed(self.idle_unload_seconds) as predictor:
+            with self._resident(version).borrowed(self._keep_seconds) as predictor:
                 predictions = predictor.predict_all([fields[place] for place in missed])
                 model, page = predictor.facts(), page_of(self._models, version)
             spent_seconds = time.perf_counter() - began - sum(seconds)
@@ -156,7 +156,7 @@ class MLOperation(Metered, BusinessOperation):
 
     def _found(self, version: ModelVersion, fields: Mapping[str, Any]) -> MLResponse | WattbusError | _Miss:
         """Return the answer that is kept for a request, what is wrong with it, or where to keep its answer."""
-        if not self.result_cache:
+        if not self._most_kept:
             return _Miss(None)
         from wattbus.ml.result_cache import key_of
 
@@ -173,7 +173,7 @@ class MLOperation(Metered, BusinessOperation):
     def _cache(self) -> ResultCache:
         from wattbus.ml.result_cache import ResultCache
 
-        size = self.result_cache
+        size = self._most_kept
         return context.place().resources.get(
             ("result cache", self.name, self.task, size), lambda: ResultCache(size)
         )
@@ -187,11 +187,11 @@ class MLOperation(Metered, BusinessOperation):
             raise BadSettings(
                 "MLOperation needs the settings name and task, such as name=gpt2 and task=text-generation."
             )
-        self.result_cache = int(_at_least_0("result_cache", self.result_cache))
-        self.idle_unload_seconds = _at_least_0("idle_unload_seconds", self.idle_unload_seconds)
+        self._most_kept = int(_at_least_0("result_cache", self.result_cache))
+        self._keep_seconds = _at_least_0("idle_unload_seconds", self.idle_unload_seconds)
         served = find_task(self.task)
         self._task_name, self._family = served.name, served.family
-        if self.result_cache:
+        if self._most_kept:
             from wattbus.ml.result_cache import check_cached
 
             check_cached(self.task)
@@ -205,7 +205,7 @@ class MLOperation(Metered, BusinessOperation):
             self.log_info(
                 f"model {self.name}: cached as {got.version.id}, {got.bytes_fetched:,} bytes fetched"
             )
-        with self._resident(self._models.current(self.name)).borrowed(self.idle_unload_seconds):
+        with self._resident(self._models.current(self.name)).borrowed(self._keep_seconds):
             pass
 
     def _resident(self, version: ModelVersion) -> Resident[Predictor | EnginePredictor]:
@@ -284,7 +284,7 @@ def _in_background(work: Callable[[], None]) -> Future[None]:
 
 def _at_least_0(name: str, value: Any) -> float:
     try:
-        number = float(value)
+        number = float(value or 0)
     except (TypeError, ValueError):
         number = -1.0
     if not 0 <= number < float("inf"):
