@@ -12,8 +12,8 @@ MOST_TEXTS, MOST_TOKENS = 64, 1024
 MOST_PADDING = 0.1
 
 
-def length_groups(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Return the places of texts in groups, the shortest first; ``lengths`` are their tokens.
+def length_groups(lengths: Sequence[int], most_texts: int = MOST_TEXTS) -> Iterator[list[int]]:
+    """Return the places of texts in groups of ``most_texts``, the shortest first; ``lengths`` are their tokens.
 
     >>> list(length_groups([16] * 70))[0] == list(range(64)), [len(group) for group in length_groups([512] * 9)]
     (True, [4, 4, 1])
@@ -25,7 +25,7 @@ def length_groups(lengths: Sequence[int]) -> Iterator[list[int]]:
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
         count, longest = len(group) + 1, max(1, lengths[place])
         padding = count * longest - real - longest
-        likely = count <= MOST_TEXTS and count * longest <= MOST_TOKENS
+        likely = count <= most_texts and count * longest <= MOST_TOKENS
         if group and count > TEXTS_AT_ONCE and not (likely and padding <= MOST_PADDING * count * longest):
             yield group
             group, real = [], 0
