@@ -81,18 +81,17 @@ class MLOperation(Metered, BusinessOperation):
         version = self._current()
         fields = request.inputs_by_name()
         found = self._found(version, fields)
-        self._describe(version)
         if isinstance(found, WattbusError):
             raise found
         if isinstance(found, MLResponse):
-            current_window().describe(facts=facts_of_hit(self._family))
+            self._describe(version, facts_of_hit(self._family))
             return found
         with self._resident(version).borrowed(self._keep_seconds) as predictor:
             prediction = predictor.predict(fields)
             facts = facts_of_answer(
                 version.name, page_of(self._models, version), predictor.facts(), prediction
             )
-        current_window().describe(facts=facts)
+        self._describe(version, facts)
         return self._response(version, prediction, "", found.key)
 
     def on_batch(self, requests: Sequence[MLRequest]) -> list[MLResponse | WattbusError]:
@@ -130,9 +129,9 @@ class MLOperation(Metered, BusinessOperation):
         self._prepared.result()  # an item that was told to stop may have begun before
         return self._models.current(self.name)
 
-    def _describe(self, version: ModelVersion) -> None:
+    def _describe(self, version: ModelVersion, facts: TaskFacts | None = None) -> None:
         current_window().describe(
-            kind=self._task_name, model=self.name, revision=version.revision or version.id
+            kind=self._task_name, model=self.name, revision=version.revision or version.id, facts=facts
         )
 
     def _response(
