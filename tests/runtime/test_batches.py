@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from iop import BusinessOperation, Production
 from sqlalchemy import select
 
 from components import Checked, Text
+from waiting import until
 from wattbus import testing
 from wattbus.doctor import examine
 from wattbus.energy import FakeFeed
@@ -16,6 +18,7 @@ from wattbus.errors import RequestFailed
 from wattbus.home import Home
 from wattbus.store.queries import list_messages
 from wattbus.store.tables import energy
+from wattbus.testing import FakeClock
 
 
 class Batches(BusinessOperation):
@@ -131,3 +134,107 @@ def test_a_setting_of_that_name_is_the_component_s_own_where_there_is_no_on_batc
         answer = bus.request("Echo", Text("x"), timeout_seconds=20)
 
     assert answer.text == "8"
+
+
+class Paced(BusinessOperation):
+    """Takes batches; one whose first text is "held" takes as long as the test's clock is moved meanwhile."""
+
+    sizes: ClassVar[list[int]] = []
+    entered: ClassVar[threading.Semaphore]
+    go: ClassVar[threading.Semaphore]
+
+    def on_batch(self, requests: list[Text]) -> list[Any]:
+        Paced.sizes.append(len(requests))
+        self._hold(requests[0])
+        return list(requests)
+
+    def alone(self, request: Text) -> Text:
+        self._hold(request)
+        return request
+
+    def _hold(self, request: Text) -> None:
+        if request.text == "held":
+            Paced.entered.release()
+            assert Paced.go.acquire(timeout=60)
+
+
+def _paced(clock: FakeClock, home: Path) -> testing.ProductionUnderTest:
+    Paced.sizes.clear()
+    Paced.entered, Paced.go = threading.Semaphore(0), threading.Semaphore(0)
+    prod = Production("Test.Batches")
+    prod.operation("Paced", Paced, settings={"BatchSize": 4, "BatchWaitMs": 1000})
+    return testing.production(prod, home, clock=clock)
+
+
+def _held_for(bus: testing.ProductionUnderTest, clock: FakeClock, callers: int, seconds: float) -> None:
+    """Let so many callers be answered together, by a batch that takes so long."""
+    bus.production.stop_item("Paced")
+    asked = [bus.begin("Paced", Text("held")) for _ in range(callers)]
+    until(lambda: bus.items()[0].queued == callers, "the messages are queued")
+    bus.production.start_item("Paced")
+    assert Paced.entered.acquire(timeout=60)
+    clock.advance(seconds)
+    Paced.go.release()
+    assert [one.result(60).text for one in asked] == ["held"] * callers
+
+
+def test_a_lone_request_never_waits(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with _paced(clock, tmp_path) as bus:
+        _held_for(bus, clock, callers=1, seconds=4.0)
+
+        # The clock stands still: a request that waited for others would not be answered.
+        answers = [bus.begin("Paced", Text(str(number))).result(60).text for number in range(5)]
+
+    assert answers == ["0", "1", "2", "3", "4"]
+
+
+def test_a_batch_waits_for_those_who_were_answered_a_moment_ago(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with _paced(clock, tmp_path) as bus:
+        _held_for(bus, clock, callers=2, seconds=4.0)
+        clock.advance(0.001)
+        first = bus.begin("Paced", Text("one"))
+        clock.wait_for_sleeper("Paced#1")
+        second = bus.begin("Paced", Text("two"))
+        until(lambda: bus.items()[0].queued == 1, "the second message is queued")
+        clock.advance(0.125)  # a fourth of what it saves: a quarter of 2 s
+
+        assert (first.result(60).text, second.result(20).text) == ("one", "two")
+
+    assert Paced.sizes == [2, 2]
+
+
+def test_a_wait_in_vain_ends_at_the_first_look_and_is_not_repeated(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with _paced(clock, tmp_path) as bus:
+        _held_for(bus, clock, callers=2, seconds=4.0)
+        clock.advance(0.001)
+        first = bus.begin("Paced", Text("one"))
+        clock.wait_for_sleeper("Paced#1")
+        clock.advance(0.25)
+        first.result(60)
+        clock.advance(0.001)
+
+        assert bus.begin("Paced", Text("two")).result(60).text == "two"
+
+
+def test_who_comes_long_after_the_last_answer_does_not_wait(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with _paced(clock, tmp_path) as bus:
+        _held_for(bus, clock, callers=2, seconds=4.0)
+        clock.advance(1.1)
+
+        assert bus.begin("Paced", Text("late")).result(60).text == "late"
+
+
+def test_nobody_waits_longer_than_a_fuller_batch_saves(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with _paced(clock, tmp_path) as bus:
+        _held_for(bus, clock, callers=4, seconds=0.004)  # a message takes 1 ms: 3 more save less than 1 ms
+        clock.advance(0.000_1)
+        answer = bus.begin("Paced", Text("soon"))
+        clock.wait_for_sleeper("Paced#1")
+        clock.advance(0.000_2)
+
+        assert answer.result(60).text == "soon"

@@ -36,6 +36,9 @@ class NullWindow:
     def describe_each(self, facts: Sequence[TaskFacts | None]) -> None:
         """Say what each attempt of a batch does, in their order; of no effect elsewhere."""
 
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Say how much of a batch's work each of its attempts was, in their order; of no effect elsewhere."""
+
     def watch_child(self, pid: int, since_seconds: float = 0.0) -> None:
         """Count the CPU time of a child process and its descendants to this attempt while it lives.
 

@@ -1,4 +1,7 @@
-"""The energy window of a batch: one piece of work for several messages, divided among them in equal shares."""
+"""The energy window of a batch: one piece of work for several messages, divided among them.
+
+In equal shares, unless the component says how much of the work was whose.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,19 @@ class BatchWindow(Window):
     def __init__(self, ledger: Ledger, attempts: Sequence[tuple[int, int]], item: str) -> None:
         super().__init__(ledger, 0, 0, item)
         self.shares = [
-            ShareWindow(self, message_id, attempt, len(attempts)) for message_id, attempt in attempts
+            ShareWindow(self, message_id, attempt, 1 / len(attempts)) for message_id, attempt in attempts
         ]
 
     def describe_each(self, facts: Sequence[TaskFacts | None]) -> None:
         """Say what each attempt does, in their order; what was said of the batch holds for all."""
         for share, one in zip(self.shares, facts, strict=True):
             share.own_facts = one
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Say how much of the work each attempt was, in their order and any unit; all 0: equal shares."""
+        total = sum(weights)
+        for share, weight in zip(self.shares, weights, strict=True):
+            share.part = weight / total if total > 0 else 1 / len(self.shares)
 
     def close_shares(self, failed: Sequence[str | None]) -> list[list[EnergyRecord]]:
         """End the batch and return the records of each attempt; ``failed`` says for each why it failed, if it did."""
@@ -43,21 +52,21 @@ class BatchWindow(Window):
 
 
 class ShareWindow(Window):
-    """One attempt of a batch: an equal share of its processor time."""
+    """One attempt of a batch: its part of the processor time, from 0 to 1."""
 
     own_facts: TaskFacts | None = None
 
-    def __init__(self, batch: BatchWindow, message_id: int, attempt: int, of: int) -> None:
-        self._batch, self._of = batch, of
+    def __init__(self, batch: BatchWindow, message_id: int, attempt: int, part: float) -> None:
+        self._batch, self.part = batch, part
         self._ledger = batch._ledger
         self._message_id, self._attempt, self._item = message_id, attempt, batch._item
         self.thread_id, self.opened, self._started_us = batch.thread_id, batch.opened, batch._started_us
 
     def own_ns(self) -> int:
-        return self._batch.own_ns() // self._of
+        return int(self._batch.own_ns() * self.part)
 
     def child_seconds(self) -> float:
-        return self._batch.child_seconds() / self._of
+        return self._batch.child_seconds() * self.part
 
     def sample_children(self) -> None:
         self._batch.sample_children()

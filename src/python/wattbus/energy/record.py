@@ -40,6 +40,10 @@ class Scope(StrEnum):
     REMOTE = "remote"
 
 
+#: The stage of an answer that was kept from an earlier one: no model has worked for it.
+CACHE_STAGE = "cache"
+
+
 @dataclass(frozen=True)
 class DataFacts:
     """What went in or came out of a task; counts and sizes only, never content."""
@@ -59,7 +63,7 @@ class DataFacts:
 class TaskFacts:
     """What kind of work an attempt did, read from the objects that did it, in neutral words."""
 
-    stage: str  # inference, finetuning, training, download, other
+    stage: str  # inference, cache, finetuning, training, download, other
     family: str | None = None  # textClassification, textGeneration, ...
     requests: int | None = None
     algorithm_type: str | None = None  # e.g. "neural network", "llm"
@@ -154,6 +158,11 @@ class IntervalRecord:
     tier: Tier
     method: str
     watts_by_component: dict[str, float] = field(default_factory=dict)  # cpu, gpu, ram
+
+
+def is_hit(record: EnergyRecord) -> bool:
+    """Tell whether an attempt answered from the cache of answers: its figures are not those of an inference."""
+    return record.facts is not None and record.facts.stage == CACHE_STAGE
 
 
 def make_record(base: EnergyRecord, changes: dict[str, Any]) -> EnergyRecord:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from wattbus.energy.record import DataFacts, EnergyRecord, EnergyStatus, Scope, TaskFacts, Tier
+from wattbus.energy.record import DataFacts, EnergyRecord, EnergyStatus, Scope, TaskFacts, Tier, is_hit
 
 DAY_SECONDS = 86_400
 TRAINING_STAGES = ("training", "finetuning", "retraining")
@@ -45,6 +45,8 @@ def group_records(records: Iterable[EnergyRecord], *, period_seconds: int = DAY_
     for record in all_records:
         if record.message_id in trainings:
             fine_tunes.setdefault((record.message_id, record.scope), []).append(record)
+        elif is_hit(record):
+            skipped.append((record, "it was answered from the cache of answers: no model has worked"))
         elif record.facts is None or record.facts.stage != "inference":
             skipped.append((record, "it is neither an inference nor a training"))
         elif unknown := why_unknown(record):

@@ -12,7 +12,7 @@ from wattbus.energy.advice import machine_in_words
 from wattbus.energy.figures import RunFigures, Source, Stage
 from wattbus.energy.hardware import read_machine
 from wattbus.energy.label import tokens_of
-from wattbus.energy.record import EnergyRecord, EnergyStatus, Scope, Tier
+from wattbus.energy.record import EnergyRecord, EnergyStatus, Scope, Tier, is_hit
 from wattbus.errors import BadRequest
 from wattbus.store.rows import energy_record
 from wattbus.store.tables import energy
@@ -64,8 +64,15 @@ def figures_of_records(
 ) -> RunFigures:
     """Add up the attempts of one run: those on this machine, or, of a remote call, those of the remote side.
 
-    Where one of them has no figure, or where their tiers differ, the sum is unknown: they are not added up.
+    Where one of them has no figure, or where their tiers differ, the sum is unknown: they are not added up. Answers
+    from the cache are not among them; BadRequest where there is nothing else.
     """
+    records = [one for one in records if not is_hit(one)]
+    if not records:
+        raise BadRequest(
+            f"{name} was answered from the cache of answers, so no model has worked for it: take a request that the "
+            "model answered, or set result_cache to 0."
+        )
     own = [one for one in records if one.scope is Scope.LOCAL]
     records = own or [one for one in records if one.scope is Scope.REMOTE] or list(records)
     last = records[-1]

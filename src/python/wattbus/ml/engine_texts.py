@@ -10,10 +10,9 @@ from typing import Any
 
 from wattbus.errors import BadRequest, ModelCorrupt
 from wattbus.ml.engine_files import EngineCard
+from wattbus.ml.length_groups import TEXTS_AT_ONCE, length_groups
 from wattbus.ml.runner import Runner
 
-#: Texts of like length that are run at once: more of them pad more than they save.
-TEXTS_AT_ONCE = 4
 TOKENIZER = "tokenizer.json"
 
 
@@ -90,11 +89,12 @@ class TextReader:
         return [_tokens(one, whole) for one in (encoded, *encoded.overflowing)]
 
     def run(self, several: Sequence[Tokens]) -> list[list[Any]]:
-        """Return the outputs for each text, in order, without what padding added; like lengths go together."""
+        """Return the outputs for each text, in order, without what padding added; like lengths go together.
+
+        Few at once: an engine prepares anew for each number of texts with each length, which costs several calls.
+        """
         answers: list[list[Any]] = [[]] * len(several)
-        order = sorted(range(len(several)), key=lambda place: len(several[place].ids))
-        for start in range(0, len(order), TEXTS_AT_ONCE):
-            group = order[start : start + TEXTS_AT_ONCE]
+        for group in length_groups([len(one.ids) for one in several], TEXTS_AT_ONCE):
             outputs = self._runner.run(self._feeds([several[place] for place in group]))
             for row, place in enumerate(group):
                 length = len(several[place].ids)

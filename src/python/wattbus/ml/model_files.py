@@ -14,6 +14,7 @@ from typing import Any
 from wattbus.errors import BadSettings, ModelCorrupt, ModelError
 from wattbus.ml import backbones
 from wattbus.ml.precision import choose_dtype, has_bf16
+from wattbus.ml.threads import cores
 
 # Keys that make transformers import code, or load it from elsewhere.
 CODE_KEYS = ("auto_map", "custom_pipelines", "_attn_implementation_internal", "trust_remote_code")
@@ -49,7 +50,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 def load_parts(folder: Path, task: str, settings: Mapping[str, Any]) -> LoadedModel:
     """Load, one model at a time in a process, and join its parts; see :func:`_load_parts`."""
+    import torch
+
     with _ONE_AT_A_TIME:
+        torch.set_num_threads(min(torch.get_num_threads(), cores()))
         return _load_parts(folder, task, settings)
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from wattbus.errors import BadRequest
+from wattbus.errors import BadRequest, WattbusError
 from wattbus.ml import annotate, generation, model_files
 from wattbus.ml.engine import EnginePredictor, load_engine
 from wattbus.ml.engine_files import is_optimised
 from wattbus.ml.images import ImageSource, OpenedImage
+from wattbus.ml.pipeline_batches import BATCHED, TextAnswer, answers_together, goes_together, prediction_of
 from wattbus.ml.pipeline_options import LOADING, parse_settings
 from wattbus.ml.pipeline_tasks import Call, Feed, Task, find_task, read_call
 from wattbus.ml.pooling import Pooling
 from wattbus.ml.prediction import ModelFacts, Prediction
 from wattbus.ml.results import make_picture, make_plain
 from wattbus.ml.streaming import TextStream, answers_whole, settle_stream
+from wattbus.ml.threads import COMPUTE
 
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int8": "int8"}
 
@@ -90,7 +92,7 @@ class Predictor:
                 raw = self._run(watch, call, options, opened)
             if pooling is not None:
                 raw = pooling.vectors(raw, call.listed)
-            notes += watch.notes + _cut_note(call, watch)
+            notes += watch.notes + _cut_note(call, watch.pipeline.tokenizer, watch.longest_tokens)
         return self._prediction(call, raw, opened, watch, (*self.notes, *notes))
 
     def stream(self, inputs: Mapping[str, Any]) -> TextStream:
@@ -111,7 +113,8 @@ class Predictor:
 
             def whole(raw: Any, tokens: int) -> Prediction:
                 watch.output_tokens = tokens
-                notes = (*self.notes, *settled, *watch.notes, *_cut_note(call, watch))
+                cut = _cut_note(call, watch.pipeline.tokenizer, watch.longest_tokens)
+                notes = (*self.notes, *settled, *watch.notes, *cut)
                 return self._prediction(call, [raw] if call.listed else raw, (), watch, notes)
 
             more = {**_fixed_options(self.task, options), **options}
@@ -119,6 +122,62 @@ class Predictor:
                 stream = TextStream(watch.pipeline, watch.forward, call, more, whole)
             stream.keep(held.pop_all(), watch.input_tokens)
             return stream
+
+    def predict_all(self, requests: Sequence[Mapping[str, Any]]) -> list[Prediction | WattbusError]:
+        """Answer several requests, short texts of like length together where that pays; a bad one fails alone."""
+        together = self._answer_together(requests) if len(requests) > 1 else {}
+        return [
+            together[place] if place in together else self._predict_or_error(inputs)
+            for place, inputs in enumerate(requests)
+        ]
+
+    def _predict_or_error(self, inputs: Mapping[str, Any]) -> Prediction | WattbusError:
+        try:
+            return self.predict(inputs)
+        except WattbusError as error:
+            return error
+
+    def _answer_together(self, requests: Sequence[Mapping[str, Any]]) -> dict[int, Prediction]:
+        """Return the answers, by their places, to the requests that can share a call of the model."""
+        calls: dict[int, Call] = {}
+        if self.task.name not in BATCHED or not self._pads():
+            return {}
+        for place, inputs in enumerate(requests):
+            with suppress(WattbusError):  # told when it is answered alone
+                call = read_call(self.task, inputs, self._defaults)
+                self._check_texts(call, self._pipeline)
+                if goes_together(self.task, call):
+                    calls[place] = call
+        answered = answers_together(calls, self._answer_texts)
+        return {
+            place: prediction_of(
+                self.task, calls[place], each,
+                (*self.notes, *_cut_note(calls[place], self._pipeline.tokenizer, max(one.tokens for one in each))),
+            )
+            for place, each in answered.items()
+        }  # fmt: skip
+
+    def _pads(self) -> bool:
+        """Tell whether padding leaves answers as they are, to the fifth digit: not in half precision."""
+        import torch
+
+        tokenizer = self._pipeline.tokenizer
+        right = tokenizer.pad_token_id is not None and tokenizer.padding_side == "right"
+        return right and self._pipeline.model.dtype == torch.float32
+
+    def _answer_texts(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[TextAnswer]:
+        """Answer two texts or more in one call of the model."""
+        left = dict(options)
+        pooling = Pooling.of(left, self._pooling)
+        call = Call(tuple(texts), True, options)
+        with self._readers.borrow() as readers:
+            watch = _Watch(self._pipeline, readers, self._context_tokens, pooling)
+            raw = self._run(watch, call, {**left, "batch_size": len(texts)}, ())
+        if pooling is not None:
+            raw = pooling.vectors(raw, True)
+        elif self.task.name == "feature-extraction":
+            raw = [[one[0][:length]] for one, length in zip(raw, watch.row_tokens, strict=True)]
+        return [TextAnswer(one, tokens) for one, tokens in zip(raw, watch.row_tokens, strict=True)]
 
     def facts(self) -> ModelFacts:
         """Read what kind of model this is from its objects."""
@@ -183,7 +242,7 @@ class Predictor:
         named = _named_inputs(self.task, options, opened, call)
         more = {**_fixed_options(self.task, options), **options}
         if call.listed and len(call.inputs) > 1 and self._batch_size:
-            more["batch_size"] = self._batch_size
+            more.setdefault("batch_size", self._batch_size)
         with _in_words(self.task):
             if named is not None:
                 return watch.pipeline(**named, **more)
@@ -258,6 +317,7 @@ class _Watch:
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.longest_tokens = 0
+        self.row_tokens: list[int] = []
         self.notes: tuple[str, ...] = ()
 
     def forward(self, model_inputs: Any, **parameters: Any) -> Any:
@@ -270,12 +330,13 @@ class _Watch:
             mask = model_inputs.get("attention_mask")
             read = int(mask.sum()) if mask is not None else rows * tokens
             self.input_tokens = (self.input_tokens or 0) + read
+            self.row_tokens += mask.sum(dim=-1).tolist() if mask is not None else [tokens] * rows
             self.longest_tokens = max(self.longest_tokens, tokens)
         if self.pipeline.task == "text-generation":
             defaults = self.pipeline.model.generation_config
             parameters, notes = generation.fit_length(tokens, self._context_tokens, parameters, defaults)
             self.notes += notes
-        with torch.inference_mode(self.pipeline.task == "text-generation"):
+        with self._turn(), torch.inference_mode(self.pipeline.task == "text-generation"):
             outputs = self._forward(model_inputs, **parameters)
         if self._pool is not None:
             return self._pool.pooled(model_inputs, outputs)
@@ -285,6 +346,11 @@ class _Watch:
             new = generation.count_written(written, max(tokens, 1), ends)
             self.output_tokens = (self.output_tokens or 0) + new
         return outputs
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """Return a turn with the cores, for work that takes them for a moment."""
+        alone = self.pipeline.device.type != "cpu" or self.pipeline.model.can_generate()
+        return nullcontext() if alone else COMPUTE.taken()
 
 
 @contextmanager
@@ -359,11 +425,10 @@ def _annotate(task: Task, call: Call, raw: Any, opened: tuple[tuple[OpenedImage,
     return []
 
 
-def _cut_note(call: Call, watch: _Watch) -> tuple[str, ...]:
-    """Say so when a text was longer than the model reads."""
-    tokenizer = watch.pipeline.tokenizer
+def _cut_note(call: Call, tokenizer: Any, longest_tokens: int) -> tuple[str, ...]:
+    """Say so when a text was longer than the model reads; it read ``longest_tokens`` of the longest."""
     limit = getattr(tokenizer, "model_max_length", None)
-    if limit is None or watch.longest_tokens < limit or not all(isinstance(one, str) for one in call.inputs):
+    if limit is None or longest_tokens < limit or not all(isinstance(one, str) for one in call.inputs):
         return ()
     longest = max(len(ids) for ids in tokenizer(list(call.inputs), truncation=False)["input_ids"])
     if longest <= limit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import queue
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 from wattbus.errors import ModelCorrupt, ModelError
 from wattbus.home import OWNER_FILE, make_owner_folder
 from wattbus.ml.engine_files import GRAPH, ONNX, EngineCard
+from wattbus.ml.threads import COMPUTE, cores
 
 #: Parts of OpenVINO that a process which only runs graphs does not need; the second one would call its maker.
 _LEFT_OUT = ("openvino.tools.ovc", "openvino_telemetry")
@@ -60,7 +60,7 @@ class OpenvinoRunner:
         core = openvino.Core()
         wanted = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(threads()),
+            "INFERENCE_NUM_THREADS": str(cores()),
             "INFERENCE_PRECISION_HINT": card.arithmetic if card.arithmetic in arithmetics(core) else "f32",
         }
         self._compiled = _compiled(core, graph, wanted, cache)
@@ -68,7 +68,8 @@ class OpenvinoRunner:
 
     def run(self, feeds: Mapping[str, Any]) -> list[Any]:
         with self._borrowed() as request:
-            answer = request.infer(dict(feeds), share_inputs=True)
+            with COMPUTE.taken():
+                answer = request.infer(dict(feeds), share_inputs=True)
             return [answer[number] for number in range(self._outputs)]
 
     @contextlib.contextmanager
@@ -92,7 +93,9 @@ class OnnxRunner:
         self.version = str(onnxruntime.__version__)
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads()
+        options.intra_op_num_threads = cores()
+        # Its threads look out for more work for a while, on cores that another model may have by then.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 4
         self._outputs = list(card.outputs)
         # From its bytes: a graph without a folder cannot name files in it.
@@ -104,7 +107,8 @@ class OnnxRunner:
             raise RuntimeError(str(error)) from error
 
     def run(self, feeds: Mapping[str, Any]) -> list[Any]:
-        return list(self._session.run(self._outputs, dict(feeds)))
+        with COMPUTE.taken():
+            return list(self._session.run(self._outputs, dict(feeds)))
 
 
 _IMPORTING = threading.Lock()
@@ -127,13 +131,6 @@ def arithmetics(core: Any) -> frozenset[str]:
     """Return the arithmetics that the processor has circuits for: f32, and bf16 on some."""
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return frozenset({"f32"} | ({"bf16"} if "BF16" in able else set()))
-
-
-def threads() -> int:
-    """Return how many threads compute: the cores that this process may use, less where OMP_NUM_THREADS says so."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(told)) if told.isdecimal() and int(told) > 0 else cores
 
 
 def _compiled(core: Any, graph: Path, wanted: dict[str, str], cache: Path | None) -> Any:

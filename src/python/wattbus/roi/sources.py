@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from wattbus.energy.carbon import CarbonIntensity, carbon_intensity
 from wattbus.energy.figures import RunFigures, Source, Stage
 from wattbus.energy.label import JOULES_PER_WH, ModelLabel, labels_of
-from wattbus.energy.record import EnergyRecord, EnergyStatus, Tier
+from wattbus.energy.record import EnergyRecord, EnergyStatus, Tier, is_hit
 from wattbus.errors import BadRequest, NotRunning, UnknownName
 from wattbus.imports.stored_runs import stored_run
 from wattbus.roi.analysis import Analysis, Carbon, Energy
@@ -195,6 +195,11 @@ def message_figures(engine: Engine, message_id: int, scope: str | None = None) -
         )
     if any(one.status is EnergyStatus.PENDING for one in records):
         raise BadRequest(f"the energy of message {message_id} is not settled yet: try again in a moment.")
+    if all(is_hit(one) for one in records):
+        raise BadRequest(
+            f"message {message_id} was answered from the cache of answers, so no model has worked for it: name a "
+            "message that the model answered."
+        )
     scopes = {one.scope for one in records}
     if len(scopes) > 1:
         raise BadRequest(

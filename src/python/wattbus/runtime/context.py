@@ -152,6 +152,7 @@ class Current:
         "attempt",
         "cut_off",
         "item",
+        "leaving",
         "logs",
         "message_id",
         "outbox",
@@ -170,7 +171,9 @@ class Current:
         attempt: int = 0,
         window: Any = None,
         cut_off: bool = False,
+        leaving: threading.Event | None = None,
     ) -> None:
+        self.leaving = place.stopping if leaving is None else leaving
         self.place, self.logs, self.item = place, logs, item
         self.message_id, self.session_id, self.attempt, self.window = message_id, session_id, attempt, window
         self.outbox: list[Any] = []  # messages that become durable with the end of the attempt
@@ -219,6 +222,12 @@ def send_options(*, idempotency_key: str | None = None) -> Iterator[None]:
         yield
     finally:
         _options.reset(token)
+
+
+def leaving() -> threading.Event:
+    """Return what is set when this thread's item is to stop: who takes long to start looks at it."""
+    now = _current.get()
+    return now.leaving if now is not None else threading.Event()
 
 
 def place() -> Place:

@@ -50,6 +50,8 @@ class Host:
         self.name, self.business_type = item.name, item.business_type
         self.state = "Starting"
         self.error: str | None = None
+        #: Set when its workers are to leave: none of them waits for a retry any more, or begins what takes long.
+        self.leaving = threading.Event()
         self._handled: tuple[str, ...] | None = None
         self._accepts: dict[type, bool] = {}
         self._lock = threading.Lock()
@@ -102,7 +104,7 @@ class Host:
         return seat
 
     def _operation_seat(self, component: Any, handle: Handle) -> Seat:
-        from wattbus.runtime.batches import BatchSeat
+        from wattbus.runtime.batches import BatchSeat, Returning
 
         # A setting of this name may be the component's own: it means batching where there is on_batch.
         if not callable(getattr(component, "on_batch", None)):
@@ -111,7 +113,7 @@ class Host:
         if size <= 1:
             return Seat(self, component, handle)
         wait_seconds = settings.host_setting(self.item, "BatchWaitMs", 0.0) / 1000
-        return BatchSeat(self, component, handle, size, wait_seconds)
+        return BatchSeat(self, component, handle, size, wait_seconds, self._shared(Returning))
 
     def make(self) -> tuple[Any, Handle]:
         """Make a component and its handle, with settings and adapter, and let it start."""
@@ -152,7 +154,7 @@ class Host:
     @contextlib.contextmanager
     def at_work(self) -> Any:
         """Run a block for this item, on no message in particular."""
-        before = context.enter(Current(self.bus.place, self.bus, self.name))
+        before = context.enter(Current(self.bus.place, self.bus, self.name, leaving=self.leaving))
         try:
             yield
         finally:

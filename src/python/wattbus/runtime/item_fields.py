@@ -72,7 +72,7 @@ _HOST_ROWS = (
     ("AlertGroups", STRING, "Alerts", "", "where its alerts go", _ALL),
     ("QueueLimit", INTEGER, "Limits", "0", "messages in the queue after which doors are refused; 0: none", _HANDLES),
     ("BatchSize", INTEGER, "Limits", "1", "messages taken at once, where the class has on_batch", ("operation",)),
-    ("BatchWaitMs", NUMERIC, "Limits", "0", "milliseconds to wait for a full batch", ("operation",)),
+    ("BatchWaitMs", NUMERIC, "Limits", "0", "milliseconds that a batch waits at most", ("operation",)),
     ("Isolated", BOOLEAN, "Limits", "false", "run in a process of its own", _HANDLES),
     ("MemoryLimit", NUMERIC, "Limits", "0", "megabytes, of an isolated item; 0: none", _HANDLES),
     ("TimeLimit", NUMERIC, "Limits", "0", "seconds for one message, of an isolated item; 0: none", _HANDLES),

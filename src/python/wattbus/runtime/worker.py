@@ -64,7 +64,6 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._looked = threading.Event()  # the first component is ready, or cannot be
-        self._hushed = threading.Event()  # nobody waits for a retry any more
         self._mean_seconds = self._usual_seconds = _FAST_SECONDS * 2
 
     @property
@@ -112,9 +111,9 @@ class Pool:
             self.size = size
             if size == 0:
                 self._looked.set()
-                self._hushed.set()
-            elif self._hushed.is_set():
-                self._hushed = threading.Event()
+                self.host.leaving.set()
+            elif self.host.leaving.is_set():
+                self.host.leaving = threading.Event()
             hired = [self._hire() for _ in range(size - len(self._workers)) if self._rules is not None]
         for thread in hired:
             thread.start()
@@ -122,7 +121,7 @@ class Pool:
 
     def hush(self) -> None:
         """Wait for no retry any more: the message stays in front of its queue, and its worker goes home."""
-        self._hushed.set()
+        self.host.leaving.set()
 
     def leave(self) -> None:
         """Let every thread end when what it has in hand is done; wait for it with :meth:`join`."""
@@ -203,7 +202,7 @@ class Pool:
             f"{pause_seconds:g} s; the event log has the traceback.",
             name,
         )
-        return not place.clock.wait(self._hushed, pause_seconds)
+        return not place.clock.wait(self.host.leaving, pause_seconds)
 
     def _sit(self, worker: Worker) -> Seat | None:
         """Make the component of a worker; None where it cannot start: its messages stay queued."""
@@ -292,17 +291,16 @@ class Pool:
 
     def _handle_batch(self, worker: Worker, seat: BatchSeat, claimed: Claimed) -> Claimed | None:
         """Handle what is there with one message of an item that takes batches, and return the next one in hand."""
-        store, job = self._bus.store, threading.current_thread().name
-        missing = seat.batch_size - 1
-        several = [claimed, *store.more(seat.queue, job, missing)]
-        if len(several) <= missing and seat.batch_wait_seconds > 0:
-            self._bus.place.clock.wait(self._hushed, seat.batch_wait_seconds)
-            several += store.more(seat.queue, job, missing + 1 - len(several))
+        clock = self._bus.place.clock
+        several = self._gathered(seat, claimed)
         for one in several:
             if one.attempt > 1:
-                store.begun(one)
+                self._bus.store.begun(one)
+        began = clock.monotonic()
+        results = seat.handle_all(several)
+        seat.returning.answered(several, clock.monotonic() - began)
         ended, disabled = [], ""
-        for one, result in zip(several, seat.handle_all(several), strict=True):
+        for one, result in zip(several, results, strict=True):
             # A retry goes back into the queue until it is due: a batch keeps no order.
             assert self._rules is not None  # there are workers only where the rules could be read
             judged, action = self._rules.judge(one, result, seat.handle_)
@@ -313,6 +311,24 @@ class Pool:
             self.leave()
             self._disable(self.host.name, disabled)
         return self._next(worker, seat, *ended)
+
+    def _gathered(self, seat: BatchSeat, claimed: Claimed) -> list[Claimed]:
+        """Claim what is there with one message, and what is likely to come in a moment."""
+        store, job = self._bus.store, threading.current_thread().name
+        several = [claimed, *store.more(seat.queue, job, seat.batch_size - 1)]
+        seat.returning.came(several)
+        looks, pause_seconds = seat.looks(len(several))
+        for _ in range(looks):
+            if self._bus.place.clock.wait(self.host.leaving, pause_seconds):
+                break
+            new = store.more(seat.queue, job, seat.batch_size - len(several))
+            several += new
+            seat.returning.came(new)
+            if not new:
+                seat.returning.stay_away()
+            if not new or not seat.looks(len(several))[0]:
+                break
+        return several
 
     def _pace(self, seconds: float) -> None:
         """Have messages claimed ahead for workers that are fast enough to need them before the next commit."""
@@ -360,7 +376,7 @@ class Pool:
         """Wait, and take the same message again; None where it went elsewhere, or the worker is to leave."""
         message_id, store = claimed.header.id, self._bus.store
         self._bus.undelivered.wait(message_id)
-        if self._bus.place.clock.wait(self._hushed, wait_seconds):
+        if self._bus.place.clock.wait(self.host.leaving, wait_seconds):
             tries.make_ready(store.engine, message_id)
             with self._lock:
                 self._goes(worker, anyway=True)
