@@ -142,8 +142,8 @@ def test_a_tokenizer_without_a_fast_form_and_unknown_ways_with_pictures_are_sent
         Converter(texts, model_files.LoadedModel(slow, (), None, None, ()), facts, tmp_path / "work")
     made = converter(images, "image-classification", tmp_path / "other")
     processor = made._pipeline.image_processor
-    processor.to_json_string = lambda: json.dumps({**told, "image_processor_type": "DetrImageProcessor"})
-    with pytest.raises(ModelError, match="are prepared by DetrImageProcessor, which an engine does not know"):
+    processor.to_json_string = lambda: json.dumps({**told, "image_processor_type": "GlpnImageProcessor"})
+    with pytest.raises(ModelError, match="are prepared by GlpnImageProcessor, which an engine does not know"):
         made._side_files(tmp_path / "side")
     processor.to_json_string = lambda: json.dumps({**told, "image_mean": [0.1, 0.1, 0.1]})
     with pytest.raises(ModelError, match="are prepared in a way that an engine does not repeat"):
