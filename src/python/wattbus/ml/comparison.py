@@ -123,7 +123,8 @@ def _count_vectors(counted: _Counted, row: int, given: str, old: Any, new: Any) 
 
 def _count_objects(counted: _Counted, row: int, given: str, old: Any, new: Any) -> None:
     pairs = boxes.matched(old, new)
-    counted.differences += [abs(one["score"] - other["score"]) for one, other, same in pairs if same]
+    both = [(one, other) for one, other, same in pairs if same and one and other]
+    counted.differences += [abs(one["score"] - other["score"]) for one, other in both]
     named = [("", "") if same else (boxes.in_words(one), boxes.in_words(other)) for one, other, same in pairs]
     _count(counted, row, given, named)
 

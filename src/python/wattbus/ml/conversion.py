@@ -129,7 +129,9 @@ class Converter:
             example, shapes = self._example()
             with _quiet():
                 try:
-                    traced = torch.jit.trace(self._module(), tuple(example.values()), strict=False)
+                    traced = torch.jit.trace(
+                        self._module(), tuple(example.values()), strict=False, check_trace=False
+                    )
                     model = convert_model(traced, example_input=tuple(example.values()), input=shapes)
                 except Exception as error:  # whatever a model's code or the converter raises
                     raise ModelError(self._refusal(error)) from error

@@ -189,6 +189,8 @@ def main() -> int:
             killpoints.reached("optimise.before-result")
         _clear(spec, result)
         write_durably(spec.run_folder / RESULT, result.model_dump_json(indent=1).encode())
+        if killpoints.ARMED:
+            killpoints.reached("optimise.after-result")
     except WattbusError as error:
         events.send("error", kind=type(error).__name__, message=str(error))
         return 2
