@@ -86,9 +86,8 @@ class OptimiseOperation(Metered, BusinessOperation):
             store=lambda: open_engine(here.home, here.store_url, read_only=True),
         )  # fmt: skip
         runs = here.home.runs
-        folder = (
-            run_folders.of_message(runs, now.message_id) if now is not None else run_folders.by_hand(runs)
-        )
+        number = now.message_id if now is not None else None
+        folder = run_folders.by_hand(runs) if number is None else run_folders.of_message(runs, number)
         return spec_for(request, version, task, inputs, here.home, folder)
 
     def _made(
