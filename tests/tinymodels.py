@@ -321,6 +321,102 @@ def _detr() -> tuple[Any, ...]:
     return model, _detr_processor()
 
 
+def build_detector(kind: str, folder: Path) -> Path:
+    """Make the folder of a detection model of another kind: yolos, conditional-detr, deformable-detr or rt-detr."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        for part in _DETECTORS[kind]():
+            part.save_pretrained(folder)
+    return folder
+
+
+def _yolos() -> tuple[Any, ...]:
+    from transformers import YolosConfig, YolosForObjectDetection
+    from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
+
+    config = YolosConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        image_size=[96, 128],
+        patch_size=16,
+        num_detection_tokens=6,
+        initializer_range=0.4,
+        **_names(THINGS),
+    )
+    return YolosForObjectDetection(config), YolosImageProcessorPil(
+        size={"shortest_edge": 96, "longest_edge": 128}
+    )
+
+
+def _conditional_detr() -> tuple[Any, ...]:
+    from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection
+    from transformers.models.conditional_detr import image_processing_pil_conditional_detr as processing
+
+    config = ConditionalDetrConfig(
+        backbone_config=_detr_config().backbone_config, init_std=0.25, **_small_detr(), **_names(THINGS)
+    )
+    processor = processing.ConditionalDetrImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 128})
+    return ConditionalDetrForObjectDetection(config), processor
+
+
+def _deformable_detr() -> tuple[Any, ...]:
+    from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection
+    from transformers.models.deformable_detr import image_processing_pil_deformable_detr as processing
+
+    config = DeformableDetrConfig(
+        backbone_config=_detr_config().backbone_config,
+        init_std=0.25,
+        num_feature_levels=4,
+        **{**_small_detr(), "decoder_layers": 2},
+        **_names(THINGS),
+    )
+    processor = processing.DeformableDetrImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 128})
+    return DeformableDetrForObjectDetection(config), processor
+
+
+def _rt_detr() -> tuple[Any, ...]:
+    from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
+    from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
+
+    backbone = RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 16, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = RTDetrConfig(
+        backbone_config=backbone,
+        encoder_hidden_dim=32,
+        encoder_in_channels=[16, 16, 16],
+        decoder_in_channels=[32, 32, 32],
+        num_denoising=0,
+        initializer_range=0.3,
+        **{**_small_detr(), "decoder_layers": 2},
+        **_names(THINGS),
+    )
+    return RTDetrForObjectDetection(config), RTDetrImageProcessorPil(size={"height": 128, "width": 128})
+
+
+def _small_detr() -> dict[str, Any]:
+    return {
+        "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
+        "encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_queries": 6,
+    }  # fmt: skip
+
+
+_DETECTORS: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "yolos": _yolos,
+    "conditional-detr": _conditional_detr,
+    "deformable-detr": _deformable_detr,
+    "rt-detr": _rt_detr,
+}
+
+
 def _detr_panoptic() -> tuple[Any, ...]:
     from transformers import DetrForSegmentation
 

@@ -17,7 +17,10 @@ import tinymodels
 from command import Command
 from fakehub import FakeHub
 from modelwork import NO_SUCH_TABLE, Requests, Work
+from waiting import wait_for
 from wattbus import doctor, killpoints
+from wattbus.errors import RequestFailed
+from wattbus.ml.models import ModelVersion
 from wattbus.ml.tables import TrainingTables
 from wattbus.store.tables import Status
 
@@ -51,7 +54,12 @@ TRAINED = (
     "checkpoint.before-marker", "checkpoint.after-marker", "result.before-save", "result.after-save",
     "stage.before-pointer", "stage.after-pointer",
 )  # fmt: skip
-OPTIMISED = ("optimise.before-convert", "optimise.after-convert", "optimise.before-result")
+OPTIMISED = (
+    "optimise.before-convert",
+    "optimise.after-convert",
+    "optimise.before-result",
+    "optimise.after-result",
+)
 PUBLISHED = (
     "override.before-publish",
     "publish.before-switch",
@@ -188,15 +196,7 @@ def test_a_kill_while_a_model_is_optimised_leaves_it_whole_and_the_next_start_st
     tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATTBUS_ENERGY", "off")
-    work = Work(tmp_path).declare()
-    tinymodels.build("text-classification", tmp_path / "model")
-    version = work.models.stage(
-        "toy", lambda folder: shutil.copytree(tmp_path / "model", folder, dirs_exist_ok=True), source="test"
-    )
-    work.models.publish("toy")
-    rows = "".join(f"row number {number} of kind {number % 2}\n" for number in range(20))
-    (tmp_path / "rows.csv").write_text("text\n" + rows)
-    TrainingTables(f"sqlite:///{work.home.tables_file}").load_csv("Review", tmp_path / "rows.csv")
+    work, version = _to_optimise(tmp_path)
 
     work.die_at(point, OPTIMISE, 240)
     found = work.current()
@@ -214,4 +214,61 @@ def test_a_kill_while_a_model_is_optimised_leaves_it_whole_and_the_next_start_st
     assert staged is not None and staged.id == response.new_version
     assert [one.id for one in work.models.versions("toy")] == [version.id, staged.id]
     assert staged.parent == version.id
+    assert list(work.home.runs.iterdir()) == []
     assert work.whole()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("point", OPTIMISED)
+def test_a_kill_of_the_converting_process_alone_brings_the_message_back_and_the_model_answers_on(
+    tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATTBUS_ENERGY", "off")
+    work, version = _to_optimise(tmp_path)
+    monkeypatch.setenv("WATTBUS_KILL_AT", point)  # only processes that start from here on know it
+
+    with work.start() as bus:
+        asked = bus.begin("Optimise", bus.message(*OPTIMISE["optimise"][1:]))
+        wait_for(bus, lambda rows: any(row.attempts > 1 for row in rows), 240)
+        monkeypatch.delenv("WATTBUS_KILL_AT")
+        response = asked.result(240)
+
+    staged = work.models.staged("toy")
+    assert staged is not None and staged.id == response.new_version
+    assert [one.id for one in work.models.versions("toy")] == [version.id, staged.id]
+    assert work.current() == version.id
+    assert list(work.home.runs.iterdir()) == []
+    assert work.whole()
+
+
+@pytest.mark.heavy
+def test_a_converting_process_that_is_killed_each_time_ends_its_message_in_words_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATTBUS_ENERGY", "off")
+    work, version = _to_optimise(tmp_path)
+    monkeypatch.setenv("WATTBUS_KILL_AT", "optimise.after-convert")
+
+    with (
+        work.start() as bus,
+        pytest.raises(RequestFailed, match="the optimising process was killed by signal 9"),
+    ):
+        bus.request("Optimise", bus.message(*OPTIMISE["optimise"][1:]), timeout_seconds=240)
+
+    assert [one.id for one in work.models.versions("toy")] == [version.id]
+    assert list(work.home.runs.iterdir()) == []
+    assert work.whole()
+
+
+def _to_optimise(folder: Path) -> tuple[Work, ModelVersion]:
+    """Return work on a published model, with a table of texts to compare on."""
+    work = Work(folder).declare()
+    tinymodels.build("text-classification", folder / "model")
+    version = work.models.stage(
+        "toy", lambda aside: shutil.copytree(folder / "model", aside, dirs_exist_ok=True), source="test"
+    )
+    work.models.publish("toy")
+    rows = "".join(f"row number {number} of kind {number % 2}\n" for number in range(20))
+    (folder / "rows.csv").write_text("text\n" + rows)
+    TrainingTables(f"sqlite:///{work.home.tables_file}").load_csv("Review", folder / "rows.csv")
+    return work, version

@@ -11,15 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import faultshim
+import smallmodels
 import tinymodels
-from optimising import OPEN_GATE, TEXTS, optimised
+from optimising import OPEN_GATE, TEXTS, optimised, stage
 from wattbus.errors import ModelError, OptimisingFailed, OptimisingKilled, UnknownName
 from wattbus.ml import model_files, pipelines
 from wattbus.ml.comparison import likeness
 from wattbus.ml.conversion import Converter, NotMade
 from wattbus.ml.manifest import check_folder
+from wattbus.ml.models import ModelStore
 from wattbus.ml.optimise_spec import (
     AUTO_ORDER,
     CANDIDATES,
@@ -33,6 +36,7 @@ from wattbus.ml.optimise_spec import (
     judged,
 )
 from wattbus.ml.optimiser import optimise
+from wattbus.ml.optimiser import stage as made_version
 from wattbus.ml.pipeline_tasks import find_task
 from wattbus.ml.pipelines import Predictor
 from wattbus.ml.runner import arithmetics, import_openvino
@@ -142,12 +146,61 @@ def test_a_tokenizer_without_a_fast_form_and_unknown_ways_with_pictures_are_sent
         Converter(texts, model_files.LoadedModel(slow, (), None, None, ()), facts, tmp_path / "work")
     made = converter(images, "image-classification", tmp_path / "other")
     processor = made._pipeline.image_processor
-    processor.to_json_string = lambda: json.dumps({**told, "image_processor_type": "DetrImageProcessor"})
-    with pytest.raises(ModelError, match="are prepared by DetrImageProcessor, which an engine does not know"):
+    processor.to_json_string = lambda: json.dumps({**told, "image_processor_type": "GlpnImageProcessor"})
+    with pytest.raises(ModelError, match="are prepared by GlpnImageProcessor, which an engine does not know"):
         made._side_files(tmp_path / "side")
     processor.to_json_string = lambda: json.dumps({**told, "image_mean": [0.1, 0.1, 0.1]})
     with pytest.raises(ModelError, match="are prepared in a way that an engine does not repeat"):
         made._side_files(tmp_path / "side")
+
+
+def test_weights_that_are_no_numbers_are_a_sentence_that_names_them(tmp_path: Path) -> None:
+    folder = tinymodels.build("text-classification", tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+    with pytest.raises(
+        ModelError, match=r"hold numbers that are none \(NaN or infinite, in classifier.weight\)"
+    ):
+        optimised(folder, "text-classification", "fp32")
+
+
+def test_an_answer_without_numbers_counts_as_changed() -> None:
+    class Says:
+        def __init__(self, score: float) -> None:
+            self._score = score
+
+        def predict(self, inputs: Any) -> Any:
+            return SimpleNamespace(output=[{"label": "good", "score": self._score}])
+
+    found = likeness("text-classification", Says(1.0), Says(float("nan")), TEXTS)
+
+    assert (found.agreement, found.changed) == (0.0, len(TEXTS))
+    assert found.changed_rows[0].new == "no number (NaN or infinite)"
+
+
+def test_a_version_that_is_removed_while_it_is_optimised_is_a_sentence_and_nothing_is_staged(
+    tmp_path: Path,
+) -> None:
+    store = ModelStore(tmp_path / "models")
+    old = stage(store, "toy", tinymodels.build("text-classification", tmp_path / "model"))
+    version = store.get("toy", old)
+    result = optimised(version.path, "text-classification", "fp32")
+    newer = stage(store, "toy", smallmodels.build(tmp_path / "newer"))
+    store.remove("toy", old)
+
+    with pytest.raises(
+        ModelError, match=f"the version {old} of the model toy was removed while it was optimised"
+    ):
+        made_version(store, version, result, "a test")
+    with pytest.raises(
+        ModelError, match=f"the version {old} was removed while it was optimised: nothing was staged"
+    ):
+        optimised(version.path, "text-classification", "fp16")
+    assert store.ids("toy") == [newer] == [store.current("toy").id]
+    assert store.staged("toy") is None
+    assert list((store.root / "toy" / "aside").iterdir()) == []
 
 
 # -- the child process -------------------------------------------------------------------------------------------------

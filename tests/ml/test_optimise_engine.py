@@ -66,6 +66,12 @@ REQUESTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"images": ["one.png", "two.png"]},
         {"url": "two.png", "top_k": 2, "function_to_apply": "none"},
     ),
+    "object-detection": (
+        {"url": "one.png"},
+        {"images": ["one.png", "two.png"]},
+        {"images": ["two.png"], "threshold": 0.05},
+        {"url": "two.png", "threshold": 0.999},
+    ),
 }
 CASES = [(task, number) for task, several in REQUESTS.items() for number in range(len(several))]
 #: A pair that is cut gets a note from the engine only; a text that is read in pieces is not cut, and gets none from it.

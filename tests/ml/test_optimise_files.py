@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import smallmodels
-from wattbus.errors import BadRequest, Refused
+from wattbus.errors import BadRequest, ModelCorrupt, Refused
 from wattbus.ml.engine_files import CARD, CONSTANTS, GRAPH, ONNX
 from wattbus.ml.manifest import check_folder, is_allowed
 from wattbus.ml.models import ModelStore
@@ -134,3 +134,22 @@ def test_the_weights_of_an_optimised_version_are_those_of_the_version_that_it_wa
 
     assert (store.current("toy").id, store.with_weights("toy").id) == (second, first)
     assert all(check.ok for check in store.verify("toy"))
+
+
+def test_an_optimised_version_that_is_not_what_was_staged_is_not_published_and_the_live_one_stays(
+    tmp_path: Path,
+) -> None:
+    store = ModelStore(tmp_path / "models")
+    plain, made = smallmodels.build(tmp_path / "plain"), optimised(tmp_path / "made")
+    live = store.stage("toy", lambda aside: shutil.copytree(plain, aside, dirs_exist_ok=True), source="test")
+    store.publish("toy")
+    staged = store.stage(
+        "toy", lambda aside: shutil.copytree(made, aside, dirs_exist_ok=True), source="test", parent=live.id
+    )
+    constants = staged.path / CONSTANTS
+    constants.chmod(0o600)
+    constants.write_bytes(bytes(39) + b"x")
+
+    with pytest.raises(ModelCorrupt, match=rf"{staged.id} is not what was published: .*{CONSTANTS}"):
+        store.publish("toy")
+    assert store.current("toy").id == live.id

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from optimising import TEXTS, load_texts, serving, stage
 from wattbus import testing
 from wattbus.door import PythonDoor
 from wattbus.energy import FakeFeed
-from wattbus.errors import RequestFailed
+from wattbus.errors import BadRequest, RequestFailed
 from wattbus.home import Home
 from wattbus.messages import MLRequest, OptimiseRequest
 from wattbus.ml import pipelines
@@ -40,6 +42,9 @@ def bus(tmp_path: Path, model: Path) -> Iterator[PythonDoor]:
     url = load_texts(tmp_path)
     (tmp_path / "one.csv").write_text("ReviewText\n" + "the same text\n" * 30)
     TrainingTables(url).load_csv("One", tmp_path / "one.csv")
+    with closing(sqlite3.connect(tmp_path / "tables.sqlite")) as tables, tables:
+        tables.execute("CREATE TABLE Numbers (ReviewText INTEGER)")
+        tables.executemany("INSERT INTO Numbers VALUES (?)", [(number,) for number in range(30)])
     with testing.production(serving(url), home.root, feed=FakeFeed()) as bus:
         yield bus
 
@@ -59,6 +64,10 @@ def bus(tmp_path: Path, model: Path) -> Iterator[PythonDoor]:
             {"to": "int8", "table": "One", "text_column": "ReviewText"},
             r"there is 1 row in the column ReviewText of One .*, and 10 are the least to calibrate",
         ),
+        (
+            {"table": "Numbers", "text_column": "ReviewText"},
+            "there are 0 rows in the column ReviewText of Numbers",
+        ),
         ({"requests": 50}, "there are 0 rows in the kept requests to toy"),
     ],
 )
@@ -69,6 +78,11 @@ def test_a_request_that_cannot_be_served_is_a_sentence_and_the_model_goes_on_ans
         bus.request("Optimise", OptimiseRequest(**fields))
 
     assert bus.request("ML", MLRequest(inputs=TEXTS[0])).output
+
+
+def test_a_budget_of_nothing_is_a_sentence(bus: PythonDoor) -> None:
+    with pytest.raises(BadRequest, match=r"budget_seconds.*greater than 0"):
+        bus.message("OptimiseRequest", {"requests": 50, "budget_seconds": 0})
 
 
 def test_a_version_that_fails_the_gate_is_not_kept_and_the_answer_says_do_not_convert(

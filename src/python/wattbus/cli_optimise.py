@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
+from wattbus.cli_output import JsonOption, configured, home, say, say_json, say_table
 from wattbus.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -65,43 +64,19 @@ def _optimised(name: str, task: str, asked: dict[str, Any], *, quiet: bool) -> O
     from pydantic import ValidationError
 
     from wattbus.messages import OptimiseRequest
-    from wattbus.ml.optimiser import clear, optimise, stage
-    from wattbus.ml.pipeline_tasks import find_task
-    from wattbus.operations.optimise import compared_on, response, spec_for
-    from wattbus.operations.optimise_inputs import inputs_for
-    from wattbus.operations.place import tables_beside
+    from wattbus.operations.optimise import by_hand
 
     try:
         request = OptimiseRequest.model_validate(asked)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRequest(f"--{first['loc'][0]} cannot be used: {first['msg']}.".replace("_", "-")) from None
-    store, config = _store(), configured()
-    version = store.with_weights(name)
-    served = find_task(task or _task_of(version.path))
-    inputs = inputs_for(
-        request, home(), name, served,
-        tables=lambda: tables_beside(
-            home(), config.store_url, config.tables_url or f"sqlite:///{home().tables_file}"
-        ),
-        store=reading,
+    config = configured()
+    work = by_hand(
+        request, _store(), home().create(), name, task,
+        tables_url=config.tables_url, store_url=config.store_url,
     )  # fmt: skip
-    spec = spec_for(request, version, served, inputs, home().create(), f"optimise-by-hand-{os.getpid()}")
-    result = optimise(spec, on_progress=(lambda text: None) if quiet else say)
-    try:
-        made = stage(store, version, result, compared_on(request)) if result.chosen is not None else None
-    finally:
-        clear(spec)
-    return response(result, version, made)
-
-
-def _task_of(folder: Any) -> str:
-    from wattbus.ml.model_files import task_of
-
-    found = task_of(folder)
-    if found is None:
-        raise BadRequest("the files of the model do not say what it is served for: give --task.")
-    return found
+    return work.run((lambda text: None) if quiet else say)
 
 
 def _show(report: OptimiseResponse) -> None:

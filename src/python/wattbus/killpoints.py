@@ -50,6 +50,7 @@ MODEL_POINTS = (
     "optimise.before-convert",
     "optimise.after-convert",
     "optimise.before-result",
+    "optimise.after-result",
     "stage.before-pointer",
     "stage.after-pointer",
     "override.before-publish",

@@ -75,6 +75,12 @@ _PROMISES = (
     ),
 )
 _SETTINGS = _Promise("L7", "settings are whole", rows.settings_readable, "set the settings named once more.")
+_WORK = _Promise(
+    "L7",
+    _SETTINGS.name,
+    rows.no_work_left_over,
+    "start the production once: it removes what is left of work that has ended.",
+)
 
 
 def examine(home: Home, store_url: str | None = None) -> Report:
@@ -113,7 +119,7 @@ def _store_checks(home: Home, store_url: str | None) -> list[Check]:
                 return [broken]
             snapshot = Snapshot(connection, home, store_url is not None, _live(connection, home, store_url))
             checks = [_promise_kept(promise, snapshot) for promise in _PROMISES]
-            return [*checks, _promise_kept(_SETTINGS, snapshot)]
+            return [*checks, *(_promise_kept(promise, snapshot) for promise in (_SETTINGS, _WORK))]
     except (SQLAlchemyError, sqlite3.Error, StoreError) as error:
         return [_unreadable(_reason(error))]
     finally:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wattbus import words
 from wattbus.doctor.report import Findings
 from wattbus.errors import ModelError, WattbusError
 from wattbus.home import Home
+from wattbus.ml.run_folders import left_by_hand
+
+if TYPE_CHECKING:
+    from wattbus.ml.models import ModelStore
 
 MODELS_CURE = "roll back with `wattbus models rollback NAME`, or fetch the damaged version again."
 PARTS_CURE = (
@@ -50,6 +56,31 @@ def models_whole(home: Home, found: Findings) -> None:
     )
     if waiting:
         found.note(f"{words.counted(waiting, 'download')} cut off: the next fetch goes on with it")
+    asides = sum(_is_left(guard) for guard in home.models.glob("*/aside/*.lock"))
+    if asides:
+        found.note(f"{words.counted(asides, 'version')} in the making cut off: the next start removes it")
+    _compiled_known(home, store, found)
+
+
+def _is_left(guard: Path) -> bool:
+    """Tell whether nobody holds the lock of a version in the making: its maker was killed."""
+    with guard.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _compiled_known(home: Home, store: ModelStore, found: Findings) -> None:
+    """Say so where engines keep compiled code of versions that are gone: a cache, which the next load clears."""
+    known = {(name, version) for name in store.names() for version in store.ids(name)}
+    kept = [path for path in home.compiled.glob("*/*") if path.is_dir()]
+    gone = [path for path in kept if (path.parent.name, path.name) not in known]
+    if gone:
+        found.note(
+            f"compiled code of {words.counted(len(gone), 'version')} that is gone: the next load removes it"
+        )
 
 
 # -- L7 ------------------------------------------------------------------------------------------------------------
@@ -65,6 +96,12 @@ def nothing_half_written(home: Home, found: Findings) -> None:
     found.count(
         f"{words.counted(count, 'file')}, none of them half written" if found.ok else f"{count:,} files"
     )
+    left = list(left_by_hand(home.runs))
+    if left:
+        found.note(
+            f"{words.counted(len(left), 'optimisation')} by hand cut off (runs/{left[0].name}): the next one, or the "
+            "next start of the production, removes it"
+        )
     _secrets_readable(home, found)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.sql import ColumnElement
 from wattbus import words
 from wattbus.doctor.report import Findings
 from wattbus.home import Home
+from wattbus.ml.run_folders import left_of_messages
 from wattbus.store.moves import RESUME
 from wattbus.store.moves import SOURCE as ACTIONS
 from wattbus.store.purge import SOURCE as PURGE
@@ -449,6 +450,19 @@ def settings_readable(at: Snapshot, found: Findings) -> None:
             )
     found.all_wrong(empty)
     found.count(f"{words.counted(count, 'stored setting')}")
+
+
+def no_work_left_over(at: Snapshot, found: Findings) -> None:
+    """L7: what an optimisation works with goes with its message."""
+
+    def goes_on(message_id: int) -> bool:
+        status = at.connection.execute(select(messages.c.status).where(messages.c.id == message_id)).scalar()
+        return status in (Status.QUEUED, Status.DELIVERED)
+
+    found.all_wrong(
+        f"runs/{folder.name} is left over of a message that has ended"
+        for folder in left_of_messages(at.home.runs, goes_on)
+    )
 
 
 def nothing_silent(at: Snapshot, found: Findings) -> None:

@@ -6,7 +6,7 @@ written too, so that colour alone never carries the meaning. https://jfly.uni-ko
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ PALETTE: tuple[Colour, ...] = (
 )
 MAX_LABEL_LETTERS = 40
 OVERLAY_SHARE = 0.55
+
+
+def annotated(task: str, images: Sequence[Image], each: Sequence[Any]) -> list[Image]:
+    """Return the pictures of a request with what was found in each drawn on it; none where a task finds no places."""
+    draw = _DRAWN.get(task)
+    return [draw(image, found) for image, found in zip(images, each, strict=True)] if draw is not None else []
 
 
 def draw_boxes(image: Image, found: Sequence[dict[str, Any]]) -> Image:
@@ -65,6 +71,13 @@ def draw_segments(image: Image, segments: Sequence[dict[str, Any]]) -> Image:
     for place, caption, colour in places:
         _write_label(draw, drawn, place, caption, colour)
     return drawn
+
+
+_DRAWN: Mapping[str, Callable[[Image, Sequence[dict[str, Any]]], Image]] = {
+    "object-detection": draw_boxes,
+    "zero-shot-object-detection": draw_boxes,
+    "image-segmentation": draw_segments,
+}
 
 
 def _faded(level: int) -> int:

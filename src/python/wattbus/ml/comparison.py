@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 
 from wattbus.energy.ledger import Ledger
 from wattbus.energy.record import EnergyRecord, Tier
+from wattbus.errors import BadRequest
+from wattbus.ml import boxes
 from wattbus.ml.optimise_spec import CHARACTERS_SHOWN, ROWS_SHOWN, ChangedRow, Likeness, Speed
 from wattbus.ml.prediction import Prediction
 
@@ -24,11 +27,13 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "token-classification": {"aggregation_strategy": "none", "ignore_labels": ["-"]},
     "fill-mask": {"top_k": 1},
     "feature-extraction": {"pooling": "model"},
+    "object-detection": {},  # with the threshold that a request without one gets
 }
 _MEASURES = {
     "token-classification": "labels of tokens",
     "fill-mask": "words",
     "feature-extraction": "vectors",
+    "object-detection": "objects",
 }
 
 
@@ -48,17 +53,32 @@ class _Counted:
     cosines: list[float] = field(default_factory=list)
     changed: list[ChangedRow] = field(default_factory=list)
 
+    def broken(self, row: int, given: str) -> None:
+        """Count an input whose new answer holds numbers that are none."""
+        self.compared += 1
+        self.changed.append(
+            ChangedRow(row=row, text=given[:CHARACTERS_SHOWN], old="", new="no number (NaN or infinite)")
+        )
+
 
 def likeness(task: str, before: Predicts, after: Predicts, inputs: Sequence[str]) -> Likeness:
-    """Ask both for all of ``inputs`` and count what is the same."""
+    """Ask both for all of ``inputs`` and count what is the same; BadRequest where there is nothing to count."""
     counted = _Counted()
     look = _LOOKS[task]
     for row, given in enumerate(inputs, start=1):
         old, new = (one.predict({"inputs": given, **look}).output for one in (before, after))
+        if not _finite(new):
+            counted.broken(row, given)
+            continue
         _COUNTS.get(task, _count_labels)(counted, row, given, old, new)
+    if not counted.compared:
+        raise BadRequest(
+            f"there is nothing to compare: the model finds no {_MEASURES.get(task, 'labels')} in any of the "
+            f"{len(inputs)} inputs. Give inputs in which it finds some."
+        )
     return Likeness(
         measure=_MEASURES.get(task, "labels"),
-        agreement=counted.same / counted.compared if counted.compared else 1.0,
+        agreement=counted.same / counted.compared,
         compared=counted.compared,
         max_difference=max(counted.differences, default=None),
         mean_difference=statistics.fmean(counted.differences) if counted.differences else None,
@@ -101,10 +121,19 @@ def _count_vectors(counted: _Counted, row: int, given: str, old: Any, new: Any) 
     _count(counted, row, given, [("", "" if same else f"cosine {cosine:.4f}")])
 
 
+def _count_objects(counted: _Counted, row: int, given: str, old: Any, new: Any) -> None:
+    pairs = boxes.matched(old, new)
+    both = [(one, other) for one, other, same in pairs if same and one and other]
+    counted.differences += [abs(one["score"] - other["score"]) for one, other in both]
+    named = [("", "") if same else (boxes.in_words(one), boxes.in_words(other)) for one, other, same in pairs]
+    _count(counted, row, given, named)
+
+
 _COUNTS: Mapping[str, Callable[[_Counted, int, str, Any, Any], None]] = {
     "token-classification": _count_tokens,
     "fill-mask": _count_words,
     "feature-extraction": _count_vectors,
+    "object-detection": _count_objects,
 }
 
 
@@ -115,6 +144,15 @@ def _count(counted: _Counted, row: int, given: str, pairs: list[tuple[str, str]]
     if changed:
         old, new = changed[0]
         counted.changed.append(ChangedRow(row=row, text=given[:CHARACTERS_SHOWN], old=old, new=new))
+
+
+def _finite(answer: Any) -> bool:
+    """Tell whether all numbers of an answer are numbers."""
+    if isinstance(answer, Mapping):
+        return all(map(_finite, answer.values()))
+    if isinstance(answer, list):
+        return all(map(_finite, answer))
+    return answer is not None and (not isinstance(answer, float) or math.isfinite(answer))
 
 
 def _nested(found: Any) -> list[Any]:

@@ -23,12 +23,20 @@ from wattbus.ml.engine_images import PROCESSOR, ImageReader
 from wattbus.ml.engine_texts import TOKENIZER
 from wattbus.ml.manifest import MANIFEST, is_allowed
 from wattbus.ml.model_files import LoadedModel
+from wattbus.ml.pipeline_tasks import Feed, find_task
 from wattbus.ml.prediction import ModelFacts
 from wattbus.ml.runner import arithmetics
 
 #: An image processor's numbers may differ by rounding; more is another way of preparing pictures.
 _LARGEST_PIXEL_DIFFERENCE = 1e-3
-_OUTPUT = {"feature-extraction": "last_hidden_state"}
+_OUTPUTS = {
+    "feature-extraction": ("last_hidden_state",),
+    "object-detection": ("logits", "pred_boxes"),
+}
+#: Pictures that a graph which takes any size is asked with, beside the one it was traced with.
+_SIZES = ((31, 200), (300, 301))
+#: A share of the largest number of an output, which rounding in another order may come to.
+_LARGEST_SHARE = 1e-2
 _ONNX_VERSION = 17
 
 
@@ -54,6 +62,7 @@ class Converter:
         self._core = self._openvino.Core()
         self._inputs: tuple[str, ...] = ()
         self._base: Path | None = None
+        self._check_weights()
         self._side_files(make_owner_folder(work / "side"))
 
     def able(self, candidate: str) -> None:
@@ -120,12 +129,16 @@ class Converter:
             example, shapes = self._example()
             with _quiet():
                 try:
-                    traced = torch.jit.trace(self._module(), tuple(example.values()), strict=False)
+                    traced = torch.jit.trace(
+                        self._module(), tuple(example.values()), strict=False, check_trace=False
+                    )
                     model = convert_model(traced, example_input=tuple(example.values()), input=shapes)
                 except Exception as error:  # whatever a model's code or the converter raises
                     raise ModelError(self._refusal(error)) from error
             for port, name in zip(model.inputs, self._input_names(), strict=True):
                 port.get_tensor().set_names({name})
+            if self._any_size():
+                self._check_sizes(model)
             self._save(model, base, compress=False)
             self._base = base
         return self._base
@@ -149,8 +162,13 @@ class Converter:
         plain = self._work / "traced.onnx"
         example, _ = self._example()
         names = self._input_names()
-        free = {0: "batch"} if names == ("pixel_values",) else {0: "batch", 1: "length"}
-        given = {0: "batch"} if self._facts.task == "text-classification" else free
+        free = {0: "batch", 1: "length"}
+        if self._of_images:
+            free = {0: "batch", 2: "height", 3: "width"} if self._any_size() else {0: "batch"}
+        given = {0: "batch"} if self._of_images or self._facts.task == "text-classification" else free
+        # Of the convolutions in int8 ONNX Runtime has those with unsigned weights only.
+        kinds = quantization.QuantType
+        weights = kinds.QUInt8 if self._of_images else kinds.QInt8
         with _quiet():
             try:
                 torch.onnx.export(
@@ -158,32 +176,34 @@ class Converter:
                     tuple(example[name] for name in names),
                     str(plain),
                     input_names=list(names),
-                    output_names=[self._output()],
-                    dynamic_axes={**dict.fromkeys(names, free), self._output(): given},
+                    output_names=list(self._outputs()),
+                    dynamic_axes={**dict.fromkeys(names, free), **dict.fromkeys(self._outputs(), given)},
                     opset_version=_ONNX_VERSION,
                     dynamo=False,
                 )
-                quantization.quantize_dynamic(str(plain), str(file), weight_type=quantization.QuantType.QInt8)
+                quantization.quantize_dynamic(str(plain), str(file), weight_type=weights)
             except Exception as error:  # whatever a model's code or the exporter raises
                 raise NotMade(self._refusal(error)) from error
             finally:
                 plain.unlink(missing_ok=True)
 
     def _module(self) -> Any:
-        """Return the model as a function of its inputs in order, which gives its first output."""
+        """Return the model as a function of its inputs in order, which gives the outputs that an answer is made of."""
         import torch
 
-        model, names = self._pipeline.model, self._input_names()
+        model, names, wanted = self._pipeline.model, self._input_names(), self._outputs()
 
-        class First(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+        class Plain(torch.nn.Module):  # type: ignore[misc, unused-ignore]
             def __init__(self) -> None:
                 super().__init__()
                 self.model = model
 
             def forward(self, *given: Any) -> Any:
-                return self.model(**dict(zip(names, given, strict=True)), return_dict=False)[0]
+                told = self.model(**dict(zip(names, given, strict=True)), return_dict=True)
+                found = tuple(told[name] for name in wanted)
+                return found if len(found) > 1 else found[0]
 
-        return First().eval()
+        return Plain().eval()
 
     def _example(self) -> tuple[Any, Any]:
         import torch
@@ -191,7 +211,8 @@ class Converter:
         names = self._input_names()
         if names == ("pixel_values",):
             pixels = self.pixels(_picture(90, 70))["pixel_values"]
-            return {"pixel_values": torch.from_numpy(pixels)}, [(-1, *pixels.shape[1:])]
+            sides = (-1, -1) if self._any_size() else pixels.shape[2:]
+            return {"pixel_values": torch.from_numpy(pixels)}, [(-1, pixels.shape[1], *sides)]
         told = self._pipeline.tokenizer(
             ["a text to trace with", "another one"], padding=True, return_tensors="pt"
         )
@@ -200,7 +221,7 @@ class Converter:
     def _input_names(self) -> tuple[str, ...]:
         if not self._inputs:
             taken = inspect.signature(self._pipeline.model.forward).parameters
-            if self._facts.task == "image-classification":
+            if self._of_images:
                 self._inputs = ("pixel_values",)
             else:
                 given = self._pipeline.tokenizer.model_input_names
@@ -208,8 +229,40 @@ class Converter:
                 self._inputs = tuple(name for name in order if name in given and name in taken)
         return self._inputs
 
-    def _output(self) -> str:
-        return _OUTPUT.get(self._facts.task, "logits")
+    def _outputs(self) -> tuple[str, ...]:
+        return _OUTPUTS.get(self._facts.task, ("logits",))
+
+    @property
+    def _of_images(self) -> bool:
+        return find_task(self._facts.task).feed is Feed.IMAGE
+
+    def _any_size(self) -> bool:
+        """Tell whether pictures keep their shape on the way to the model."""
+        if not self._of_images:
+            return False
+        return len({self.pixels(_picture(*sides))["pixel_values"].shape for sides in ((90, 70), *_SIZES)}) > 1
+
+    def _check_sizes(self, model: Any) -> None:
+        """Refuse a graph that has kept the size of the picture it was traced with."""
+        import numpy
+        import torch
+
+        compiled = self._core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        module = self._module()
+        for sides in _SIZES:
+            pixels = self.pixels(_picture(*sides))["pixel_values"]
+            with torch.inference_mode():
+                wanted = module(torch.from_numpy(pixels))
+            try:
+                found = compiled(pixels)
+            except RuntimeError as error:
+                raise ModelError(self._refusal(error)) from error
+            for number, one in enumerate(wanted if isinstance(wanted, tuple) else (wanted,)):
+                theirs, ours = one.numpy(), found[number]
+                most = _LARGEST_SHARE * float(numpy.abs(theirs).max() or 1.0)
+                if theirs.shape != ours.shape or float(numpy.abs(theirs - ours).max()) > most:
+                    said = "the graph holds for pictures of one size only, and its pictures keep their own"
+                    raise ModelError(self._refusal(ModelError(said)))
 
     def _card(self, candidate: str) -> EngineCard:
         tokenizer, facts = self._pipeline.tokenizer, self._facts
@@ -219,7 +272,7 @@ class Converter:
             precision="int8" if candidate == "onnx-int8" else candidate,
             arithmetic="bf16" if candidate == "bf16" else "f32",
             inputs=self._input_names(),
-            outputs=(self._output(),),
+            outputs=self._outputs(),
             max_tokens=_limit(tokenizer),
             pad_token_id=getattr(tokenizer, "pad_token_id", None) or 0,
             pad_type_id=getattr(tokenizer, "pad_token_type_id", None) or 0,
@@ -233,6 +286,17 @@ class Converter:
             head_untrained=facts.head_untrained,
             made_with={name: importlib.metadata.version(name) for name in _MAKERS[candidate]},
         )
+
+    def _check_weights(self) -> None:
+        """Refuse weights that are no numbers: every answer is wrong with them, and none differs from another."""
+        import torch
+
+        for name, weight in self._pipeline.model.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise ModelError(
+                    f"the weights of {self._source.name!r} hold numbers that are none (NaN or infinite, in {name}): "
+                    "the model cannot be optimised. Fetch it again, or roll back to a version that is whole."
+                )
 
     def _side_files(self, folder: Path) -> None:
         """Gather what the version holds beside its graph, and see that an engine reads inputs as the model did."""
@@ -249,7 +313,7 @@ class Converter:
         (folder / "config.json").write_text(json.dumps(told, indent=1))
         if self._pipeline.tokenizer is not None:
             self._write_tokenizer(folder)
-        if self._facts.task == "image-classification":
+        if self._of_images:
             processor = self._pipeline.image_processor
             (folder / PROCESSOR).write_text(processor.to_json_string())
             self._check_pixels(ImageReader(folder))

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wattbus.errors import BadRequest, BadSettings, ModelError, WattbusError
+from wattbus.ml import annotate
 from wattbus.ml.engine_answers import ANSWERS, Answering
 from wattbus.ml.engine_files import EngineCard, read_card
 from wattbus.ml.pipeline_options import LOADING, parse_settings
 from wattbus.ml.pipeline_tasks import Call, Feed, Task, find_task, read_call
 from wattbus.ml.prediction import ModelFacts, Prediction
+from wattbus.ml.results import make_picture
 from wattbus.ml.runner import Runner, open_runner
 from wattbus.ml.streaming import answers_whole
 
@@ -148,12 +150,13 @@ class EnginePredictor:
             for one, out in zip(read.inputs, outputs, strict=True)
         ]
         output = self._answering.shaped(each, call)
+        shown = annotate.annotated(self.task.name, [one.image for one in read.opened], each)
         counted = [self._answering.tokens(one) for one in read.inputs]
         notes = self.notes + self._answering.notes(read.inputs)
         notes += tuple(note for image in read.opened for note in image.notes)
         return Prediction(
             output=output,
-            pictures=(),
+            pictures=tuple(make_picture(image, "annotated") for image in shown),
             notes=tuple(dict.fromkeys(notes)),
             input_kind=self.task.feed.value,
             input_items=len(call.inputs),

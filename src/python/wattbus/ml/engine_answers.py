@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from wattbus.errors import BadRequest
 from wattbus.ml.engine_files import EngineCard
 from wattbus.ml.engine_images import ImageReader
+from wattbus.ml.engine_objects import ObjectDetection
 from wattbus.ml.engine_texts import TextReader, Tokens
 from wattbus.ml.engine_tokens import EntityFinder, softmax
 from wattbus.ml.pipeline_tasks import Call
@@ -238,6 +239,7 @@ ANSWERS: Mapping[str, Callable[[Path, EngineCard, Runner, Mapping[int, str]], An
     "fill-mask": FillMask,
     "feature-extraction": FeatureExtraction,
     "image-classification": ImageClassification,
+    "object-detection": ObjectDetection,
 }
 
 

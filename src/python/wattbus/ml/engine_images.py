@@ -7,19 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wattbus.errors import ModelError
+from wattbus.errors import BadRequest, ModelError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PROCESSOR = "preprocessor_config.json"
-#: Image processors whose work is these four steps and no more.
+#: Image processors whose work is these four steps and no more; those of detection keep the shape of the picture.
 KNOWN = (
     "BeitImageProcessor", "BitImageProcessor", "CLIPImageProcessor", "ConvNextImageProcessor", "DeiTImageProcessor",
     "LevitImageProcessor", "MobileNetV1ImageProcessor", "MobileNetV2ImageProcessor", "SiglipImageProcessor",
     "ViTImageProcessor", "ViTFeatureExtractor", "ConvNextFeatureExtractor",
+    "ConditionalDetrImageProcessor", "DeformableDetrImageProcessor", "DetrImageProcessor", "RTDetrImageProcessor",
+    "YolosImageProcessor",
 )  # fmt: skip
 _BILINEAR = 2
+#: The sides of a picture are whole numbers of patches, where a model reads it in patches of one size.
+_PATCH = {"YolosImageProcessor": 16}
 
 
 class ImageReader:
@@ -33,7 +37,7 @@ class ImageReader:
             raise ModelError(
                 f"pictures of {folder.name!r} are prepared by {kind or 'nothing named'}, which an engine does not know."
             )
-        self._kind = kind
+        self.kind = kind
 
     def pixels(self, image: Image) -> Any:
         """Return the pixel values of an RGB picture: (1, 3, height, width), float32."""
@@ -59,8 +63,14 @@ class ImageReader:
         size = self._told.get("size")
         resample: Any = self._told.get("resample", _BILINEAR)
         width, height = _wanted(size, image.width, image.height)
+        patch = _PATCH.get(self.kind, 1)
+        width, height = width - width % patch, height - height % patch
+        if not width or not height:
+            raise BadRequest(
+                f"a picture of {image.width} x {image.height} pixels is too narrow for the model: send a wider one."
+            )
         if (
-            self._kind.startswith("ConvNext")
+            self.kind.startswith("ConvNext")
             and isinstance(size, Mapping)
             and size.get("shortest_edge", 384) < 384
         ):
@@ -74,7 +84,7 @@ class ImageReader:
             image = image.resize((width, height), resample)
             left, top = (width - edge) // 2, (height - edge) // 2
             return image.crop((left, top, left + edge, top + edge))
-        if self._kind.startswith("ConvNext") and isinstance(size, Mapping) and "shortest_edge" in size:
+        if self.kind.startswith("ConvNext") and isinstance(size, Mapping) and "shortest_edge" in size:
             width = height = int(size["shortest_edge"])
         return image.resize((width, height), resample)
 
@@ -101,7 +111,25 @@ def _wanted(size: Any, width: int, height: int) -> tuple[int, int]:
         if width <= height:
             return short, int(short * height / width)
         return int(short * width / height), short
+    if "shortest_edge" in size and "longest_edge" in size:
+        return _between(int(size["shortest_edge"]), int(size["longest_edge"]), width, height)
     raise ModelError(f"{PROCESSOR} names no size that an engine knows: {dict(size)!r}.")
+
+
+def _between(short: int, longest: int, width: int, height: int) -> tuple[int, int]:
+    """Return the size whose shorter side is ``short``, or whose longer one is ``longest`` where that is less.
+
+    Rounded in the steps of ``get_size_with_aspect_ratio`` of transformers 5.
+    """
+    exact: float = short
+    if max(width, height) / min(width, height) * short > longest:
+        exact = longest * min(width, height) / max(width, height)
+        short = round(exact)
+    if min(width, height) == short:
+        return width, height
+    if width < height:
+        return short, int(exact * height / width)
+    return int(exact * width / height), short
 
 
 def _cropped(pixels: Any, size: Any) -> Any:

@@ -87,11 +87,11 @@ class Likeness(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    measure: str = Field(description="what was compared: labels, labels of tokens, words, vectors")
+    measure: str = Field(description="what was compared: labels, labels of tokens, words, vectors, objects")
     agreement: float = Field(description="share of what was compared that is the same, 0 to 1")
     compared: int
     max_difference: float | None = Field(
-        description="largest difference of a score before softmax; empty: vectors"
+        description="largest difference of a score, before softmax where the task gives that; empty: vectors"
     )
     mean_difference: float | None = None
     min_cosine: float | None = Field(

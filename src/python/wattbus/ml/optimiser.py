@@ -8,10 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from wattbus.errors import (
-    OptimisingFailed,
-    OptimisingKilled,
-)
+from wattbus.errors import ModelError, OptimisingFailed, OptimisingKilled, WattbusError
 from wattbus.home import make_owner_folder, write_durably
 from wattbus.memory import size_words
 from wattbus.ml.child import ERRORS, Child, events_of, start_child
@@ -49,11 +46,15 @@ def optimise(
     try:
         on_child(child.process.pid)
         result = _follow(child, on_progress, cancelled, memory_limit_bytes)
+    except WattbusError:
+        _check_still_there(spec)
+        raise
     finally:
         child.end()
         if child.cpu_seconds is not None:
             on_cpu_seconds(child.cpu_seconds)
     if result is None:
+        _check_still_there(spec)
         raise _death(spec, child)
     return result.model_copy(update={"cpu_seconds": child.cpu_seconds})
 
@@ -77,6 +78,11 @@ def stage(store: ModelStore, parent: ModelVersion, result: OptimiseResult, made_
 
     def build(aside: Path) -> None:
         shutil.copytree(folder, aside, dirs_exist_ok=True)
+        if parent.id not in store.ids(parent.name):
+            raise ModelError(
+                f"the version {parent.id} of the model {parent.name} was removed while it was optimised: nothing was "
+                "staged. Optimise the version that is published now."
+            )
 
     return store.stage(
         parent.name,
@@ -139,6 +145,15 @@ def _death(spec: OptimiseSpec, child: Child) -> OptimisingFailed:
     lines = log.read_text(errors="replace").strip().splitlines()
     cause = f" ({lines[-1][:300]})" if lines else ""
     return OptimisingFailed(f"the optimising process ended with status {child.status}{cause}: see {log}.")
+
+
+def _check_still_there(spec: OptimiseSpec) -> None:
+    """Say so where the version went away meanwhile: whatever failed, failed for that."""
+    if not (spec.model_folder / "config.json").is_file():
+        raise ModelError(
+            f"the version {spec.model_folder.name} was removed while it was optimised: nothing was staged. Optimise "
+            "the version that is published now."
+        )
 
 
 def _need_space(spec: OptimiseSpec) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from wattbus import killpoints
 from wattbus.energy.ledger import Ledger
-from wattbus.errors import ModelError, WattbusError
+from wattbus.errors import BadRequest, ModelError, WattbusError
 from wattbus.home import make_owner_folder, write_durably
 from wattbus.ml import model_files
 from wattbus.ml.comparison import Loaded, Meter, likeness, speeds
@@ -47,6 +47,9 @@ class Optimisation:
         self._began = time.monotonic()
         self._images = ImageSource(spec.uploads, _no_address)
         task = find_task(spec.task)
+        if task.feed is Feed.IMAGE:
+            self._tell("reading the pictures")
+            self._check_pictures(spec.inputs)
         self._tell("loading the model")
         began = time.perf_counter()
         loaded = model_files.load_parts(spec.model_folder, task.name, {})
@@ -98,13 +101,24 @@ class Optimisation:
         if killpoints.ARMED:
             killpoints.reached("optimise.after-convert")
         began = time.perf_counter()
-        engine = load_engine(folder, self._spec.task, {}, images=self._images)
+        try:
+            engine = load_engine(folder, self._spec.task, {}, images=self._images)
+        except ModelError as error:
+            return Candidate(name=name, passes=False, reason=f"not made: {error}")
         after = Loaded(engine, weights_bytes(folder), time.perf_counter() - began)
         self._tell(f"{name}: comparing the answers")
         alike = likeness(self._facts.task, self._before.predictor, engine, self._inputs)
         self._tell(f"{name}: measuring, in turns with the model as it is")
         old, new = speeds(self._before, after, self._inputs, self._spec.rounds, self._meter)
         return judged(self._spec.gate, name, alike, old, new)
+
+    def _check_pictures(self, names: tuple[str, ...]) -> None:
+        """Refuse a row that names no picture, before anything is converted."""
+        for row, name in enumerate(names, start=1):
+            try:
+                self._images.open(name)
+            except WattbusError as error:
+                raise BadRequest(f"row {row} of the pictures to compare on: {error}") from None
 
     def _samples(self, name: str) -> list[dict[str, Any]]:
         """Return the inputs as the graph takes them, for a candidate that is calibrated."""
@@ -175,6 +189,8 @@ def main() -> int:
             killpoints.reached("optimise.before-result")
         _clear(spec, result)
         write_durably(spec.run_folder / RESULT, result.model_dump_json(indent=1).encode())
+        if killpoints.ARMED:
+            killpoints.reached("optimise.after-result")
     except WattbusError as error:
         events.send("error", kind=type(error).__name__, message=str(error))
         return 2

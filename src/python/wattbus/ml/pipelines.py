@@ -256,9 +256,10 @@ class Predictor:
         watch: _Watch,
         notes: tuple[str, ...],
     ) -> Prediction:
-        pictures = tuple(
-            make_picture(image, "annotated") for image in _annotate(self.task, call, raw, opened)
+        shown = annotate.annotated(
+            self.task.name, [one[0].image for one in opened], raw if call.listed else [raw]
         )
+        pictures = tuple(make_picture(image, "annotated") for image in shown)
         plain = make_plain(raw)
         files = [image for one in opened for image in one]
         notes += tuple(note for image in files for note in image.notes)
@@ -413,16 +414,6 @@ def _sound(task: Task, sound: Mapping[str, Any], pipeline: Any) -> Any:
     if task.name == "zero-shot-audio-classification":
         return samples
     return {"raw": samples, "sampling_rate": rate}
-
-
-def _annotate(task: Task, call: Call, raw: Any, opened: tuple[tuple[OpenedImage, ...], ...]) -> list[Any]:
-    each = raw if call.listed else [raw]
-    pictures = [one[0].image for one in opened]
-    if task.name in {"object-detection", "zero-shot-object-detection"}:
-        return [annotate.draw_boxes(image, found) for image, found in zip(pictures, each, strict=True)]
-    if task.name == "image-segmentation":
-        return [annotate.draw_segments(image, found) for image, found in zip(pictures, each, strict=True)]
-    return []
 
 
 def _cut_note(call: Call, tokenizer: Any, longest_tokens: int) -> tuple[str, ...]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iop import BusinessOperation
@@ -9,18 +13,19 @@ from iop import BusinessOperation
 from wattbus.config import read_config
 from wattbus.energy.attempt_window import current_window
 from wattbus.energy.record import TaskFacts
-from wattbus.errors import BadSettings, Cancelled, OptimisingFailed, OptimisingKilled
+from wattbus.errors import BadRequest, BadSettings, Cancelled, OptimisingFailed, OptimisingKilled
 from wattbus.home import Home
 from wattbus.messages import OptimisedCandidate, OptimiseRequest, OptimiseResponse
+from wattbus.ml import run_folders
 from wattbus.operations import optimise_inputs
 from wattbus.operations.metered import Metered
-from wattbus.operations.place import model_store, page_of, training_tables
+from wattbus.operations.place import model_store, page_of, tables_beside, training_tables
 from wattbus.operations.turns import Turns
 from wattbus.runtime import context
 from wattbus.store.database import open_engine
 
 if TYPE_CHECKING:
-    from wattbus.ml.models import ModelVersion
+    from wattbus.ml.models import ModelStore, ModelVersion
     from wattbus.ml.optimise_spec import OptimiseResult, OptimiseSpec
     from wattbus.ml.pipeline_tasks import Task
 
@@ -52,7 +57,6 @@ class OptimiseOperation(Metered, BusinessOperation):
 
     def optimise(self, request: OptimiseRequest) -> OptimiseResponse:
         """Convert the published version, compare, and stage the best candidate that passes the gate."""
-        from wattbus.ml.optimiser import clear, stage
         from wattbus.ml.pipeline_tasks import find_task
 
         cancelled: list[str] = []
@@ -61,13 +65,7 @@ class OptimiseOperation(Metered, BusinessOperation):
             self._models.ensure(self.name, model_url=self.model_url or None, progress=self.log_info)
             version = self._models.with_weights(self.name)
             spec = self._spec(request, version, task)
-            result = self._optimised(spec, cancelled)
-        made = None
-        try:
-            if result.chosen is not None:
-                made = stage(self._models, version, result, compared_on(request))
-        finally:
-            clear(spec)
+            result, made = self._made(spec, version, compared_on(request), cancelled)
         current_window().describe(
             kind="optimising",
             model=self.name,
@@ -87,8 +85,25 @@ class OptimiseOperation(Metered, BusinessOperation):
             tables=lambda: training_tables(self.tables),
             store=lambda: open_engine(here.home, here.store_url, read_only=True),
         )  # fmt: skip
-        run = f"optimise-{now.message_id}" if now is not None else "optimise"
-        return spec_for(request, version, task, inputs, here.home, run)
+        runs = here.home.runs
+        number = now.message_id if now is not None else None
+        folder = run_folders.by_hand(runs) if number is None else run_folders.of_message(runs, number)
+        return spec_for(request, version, task, inputs, here.home, folder)
+
+    def _made(
+        self, spec: OptimiseSpec, version: ModelVersion, made_from: str, cancelled: list[str]
+    ) -> tuple[OptimiseResult, ModelVersion | None]:
+        """Optimise and stage; what was worked with goes, however it ends."""
+        from wattbus.ml.optimiser import clear, stage
+
+        made = None
+        try:
+            result = self._optimised(spec, cancelled)
+            if result.chosen is not None:
+                made = stage(self._models, version, result, made_from)
+        finally:
+            clear(spec)
+        return result, made
 
     def _optimised(self, spec: OptimiseSpec, cancelled: list[str]) -> OptimiseResult:
         """Optimise, one at a time, and turn what ended it into what becomes of the message."""
@@ -119,7 +134,6 @@ class OptimiseOperation(Metered, BusinessOperation):
                 )
             except OptimisingFailed as error:
                 if over():
-                    optimiser.clear(spec)
                     raise _ended(str(error), cancelled) from error
                 if isinstance(error, OptimisingKilled):
                     window.cut_off()
@@ -131,8 +145,73 @@ class OptimiseOperation(Metered, BusinessOperation):
         self.log_info(stage)
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """An optimisation outside of a production, whose inputs were read and are enough."""
+
+    spec: OptimiseSpec
+    version: ModelVersion
+    models: ModelStore
+    made_from: str
+
+    def run(
+        self,
+        tell: Callable[[str], None] = lambda _: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> OptimiseResponse:
+        """Optimise, and stage what passes the gate; what was worked with goes, however it ends."""
+        from wattbus.ml.optimiser import clear, optimise, stage
+
+        made = None
+        try:
+            result = optimise(self.spec, on_progress=tell, cancelled=cancelled)
+            if result.chosen is not None:
+                made = stage(self.models, self.version, result, self.made_from)
+        finally:
+            clear(self.spec)
+        return response(result, self.version, made)
+
+
+def by_hand(
+    request: OptimiseRequest,
+    models: ModelStore,
+    home: Home,
+    name: str,
+    task: str = "",
+    *,
+    tables_url: str | None,
+    store_url: str | None,
+) -> ByHand:
+    """Read what an optimisation outside of a production needs; ``task``: by default what the model's files say.
+
+    Raises BadRequest or UnknownName for inputs that there are not, or too few.
+    """
+    from wattbus.ml.model_files import task_of
+    from wattbus.ml.pipeline_tasks import find_task
+
+    version = models.with_weights(name)
+    served = task or task_of(version.path)
+    if served is None:
+        raise BadRequest(f"the files of {name} do not say what it is served for: give its task.")
+    found = find_task(served)
+    inputs = optimise_inputs.inputs_for(
+        request, home, name, found,
+        tables=lambda: tables_beside(home, store_url, tables_url or f"sqlite:///{home.tables_file}"),
+        store=lambda: open_engine(home, store_url, read_only=True),
+    )  # fmt: skip
+    for left in run_folders.left_by_hand(home.runs):
+        shutil.rmtree(left, ignore_errors=True)
+    spec = spec_for(request, version, found, inputs, home, run_folders.by_hand(home.runs))
+    return ByHand(spec, version, models, compared_on(request))
+
+
 def spec_for(
-    request: OptimiseRequest, version: ModelVersion, task: Task, inputs: list[str], home: Home, run: str
+    request: OptimiseRequest,
+    version: ModelVersion,
+    task: Task,
+    inputs: list[str],
+    home: Home,
+    run_folder: Path,
 ) -> OptimiseSpec:
     """Return what a request comes to: for the version that has weights, on inputs that were read."""
     from wattbus.ml.optimise_spec import Gate, OptimiseSpec, candidates_of
@@ -143,7 +222,7 @@ def spec_for(
         candidates=candidates_of(request.to),
         inputs=tuple(inputs),
         uploads=home.uploads,
-        run_folder=home.runs / run,
+        run_folder=run_folder,
         budget_seconds=request.budget_seconds,
         gate=Gate(min_agreement=request.min_agreement, min_speedup=request.min_speedup),
         metered=read_config().energy,

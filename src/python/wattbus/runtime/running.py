@@ -20,6 +20,7 @@ from wattbus.energy.ledger import Ledger
 from wattbus.energy.record import EnergyRecord, IntervalRecord
 from wattbus.errors import BadSettings, NotRunning
 from wattbus.home import Home
+from wattbus.ml import run_folders
 from wattbus.ml.curve import keep_only_the_curve
 from wattbus.runtime import iris, uploads
 from wattbus.runtime.actions import KnownProduction
@@ -184,7 +185,7 @@ class RunningProduction(Requests):
         return self
 
     def _remove_ended_runs(self) -> None:
-        """Take out what trainings whose messages have ended worked with; the curve stays as long as the message."""
+        """Take out what messages that have ended worked with; of a training the curve stays as long as the message."""
         for folder in self.home.runs.glob("message-*"):
             number = folder.name.removeprefix("message-")
             header = self.store.header(int(number)) if number.isdecimal() else None
@@ -192,6 +193,13 @@ class RunningProduction(Requests):
                 shutil.rmtree(folder, ignore_errors=True)
             elif header.status not in (Status.QUEUED, Status.DELIVERED):
                 keep_only_the_curve(folder)
+        runs = self.home.runs
+        for folder in (*run_folders.left_of_messages(runs, self._goes_on), *run_folders.left_by_hand(runs)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _goes_on(self, message_id: int) -> bool:
+        header = self.store.header(message_id)
+        return header is not None and header.status in (Status.QUEUED, Status.DELIVERED)
 
     def stop(self, grace_seconds: float = 30.0) -> str:
         """Finish what somebody waits for, keep the rest queued, and return the state: Stopped, or Suspended.

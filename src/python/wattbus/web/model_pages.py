@@ -18,6 +18,7 @@ from wattbus.operations.optimise import OptimiseOperation
 from wattbus.store.trainings import TrainingEnergy, TrainingRun, find_trainings, list_trainings
 from wattbus.web.desk import Desk
 from wattbus.web.guard import Who
+from wattbus.web.optimise_pages import DEFAULT_REQUESTS
 from wattbus.web.training_pages import model_of
 from wattbus.web.twin import Twins
 
@@ -220,7 +221,7 @@ def _optimisers(desk: Desk, name: str) -> list[Optimiser]:
     """Return the items that optimise a model, each with the page that sends requests, this one filled in."""
     production = desk.production()
     items = production.items.values() if production is not None else ()
-    body = json.dumps({"to": "auto", "requests": 100}, indent=2)
+    body = json.dumps({"to": "auto", "requests": DEFAULT_REQUESTS}, indent=2)
     return [
         Optimiser(
             item.name, "/test?" + urlencode({"item": item.name, "type": "OptimiseRequest", "body": body})

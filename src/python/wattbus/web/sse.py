@@ -69,6 +69,11 @@ class Streams:
         """Return how many streams are open."""
         return self._open.total()
 
+    @property
+    def closing(self) -> bool:
+        """Tell whether the server stops."""
+        return self._closing
+
     def close(self) -> None:
         """End every stream within one look; the server stops."""
         self._closing = True
