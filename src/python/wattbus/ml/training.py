@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,15 @@ from wattbus import killpoints
 from wattbus.errors import TrainingFailed, WattbusError
 from wattbus.home import make_owner_folder, sync_folder, write_durably
 from wattbus.ml.checkpoints import newest_complete, step_of
-from wattbus.ml.classifier import Classifier, load_classifier
 from wattbus.ml.curve import Curve
-from wattbus.ml.examples import Examples, Split, batch_size_for, label_order, read_examples, split_rows
-from wattbus.ml.metrics import classification_metrics, predict
+from wattbus.ml.examples import batch_size_for, split_rows
+from wattbus.ml.loading import Loaded
+from wattbus.ml.objectives.base import UsableRows
+from wattbus.ml.objectives.known import find_objective
+from wattbus.ml.objectives.reading import read_rows
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.train_spec import (
-    EXAMPLE_CHARACTERS,
     EXAMPLES_SHOWN,
-    ChangedExample,
     TrainProgress,
     TrainResult,
     TrainSpec,
@@ -41,7 +40,6 @@ from wattbus.ml.training_options import parse_options
 
 RESULT = "result.json"
 DEFAULT_SEED = 42
-EVAL_BATCH = 32
 
 
 class Events:
@@ -69,34 +67,35 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
 
     events.progress("reading rows")
     tables = TrainingTables(spec.table_url)
-    examples = read_examples(tables.rows(spec.table, spec.columns, spec.limit), spec.table, spec.columns)
-    notes += _dropped_note(examples, spec)
-    fingerprint = spec.fingerprint(f"{examples.digest} {_versions()}")
+    rows = read_rows(tables.rows(spec.table, spec.columns, spec.limit), spec)
+    notes += _dropped_note(rows, spec)
+    fingerprint = spec.fingerprint(f"{rows.digest} {_versions()}")
     if (done := finished_before(spec.run_folder, fingerprint)) is not None:
         return done
-    split = split_rows(examples.labels, spec.p_of_train, seed)
+    split = split_rows(rows.strata, spec.p_of_train, seed)
     notes += [split.note] if split.note else []
-    events.progress(f"{len(examples.texts)} rows read")
+    events.progress(f"{len(rows.strata)} rows read")
 
     reject_unsafe_folder(spec.model_folder)
-    base = load_classifier(spec.model_folder, label_order(examples.labels), spec.num_labels, seed)
+    learner = rows.load(spec.model_folder, _num_labels(spec, notes), seed)
+    base = learner.base
     notes += base.notes
-    encoded = base.encode(examples.texts)
-    truth = [base.label_ids[label] for label in examples.labels]
-    events.progress(f"{len(encoded)} rows tokenised")
+    train_rows = learner.encode(split.train, held_out=False)
+    test_rows = learner.encode(split.test, held_out=True)
+    notes += dict.fromkeys((*train_rows.notes, *test_rows.notes))
+    events.progress(f"{len(rows.strata)} rows {find_objective(spec.objective).made_ready}")
 
     events.progress("evaluating the old model")
-    test_rows = [encoded[row] for row in split.test]
-    test_truth = [truth[row] for row in split.test]
-    old = predict(base.model, base.collate, test_rows, EVAL_BATCH)
+    old = learner.answers(test_rows)
 
     from wattbus.ml.fit import fit
 
-    batch_size = batch_size_for(len(examples.texts))
+    count = len(train_rows.rows) + len(test_rows.rows)
+    batch_size = batch_size_for(count, learner.rows_at_once)
     if batch_size == 1 and "per_device_train_batch_size" not in options.arguments:
         notes.append(
-            f"{len(examples.texts)} rows have no divisor from 2 to 32, so the batch size is 1: "
-            "per_device_train_batch_size=16 is faster."
+            f"{count} rows have no divisor from 2 to {learner.rows_at_once}, so the batch size is 1: "
+            f"per_device_train_batch_size={min(16, learner.rows_at_once)} is faster."
         )
     work = make_owner_folder(spec.run_folder / "checkpoints")
     checkpoint, removed = newest_complete(work, fingerprint)
@@ -107,8 +106,8 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
     curve.begin(step_of(checkpoint) if checkpoint else 0)
     fitted = fit(
         base,
-        _examples_for(split.train, encoded, truth),
-        _examples_for(split.test, encoded, truth),
+        train_rows.rows,
+        test_rows.rows,
         arguments=options.arguments,
         batch_size=batch_size,
         seed=seed,
@@ -117,24 +116,29 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
         checkpoint=checkpoint,
         curve=curve,
         progress=events.progress,
+        lengths=train_rows.lengths,
+        score=learner.score,
+        begin_epoch=train_rows.begin_epoch,
+        eval_batch=learner.rows_at_once,
     )
 
     events.progress("saving the new model")
     saved = _save(base, spec.run_folder)
 
     events.progress("evaluating the new model")
-    fresh = load_classifier(saved, base.labels, None, seed)
-    new = predict(fresh.model, fresh.collate, test_rows, EVAL_BATCH)
-    changed = _changed(old, new, split, examples, base.labels)
+    fresh = rows.load(saved, None, seed)
+    new = fresh.answers(fresh.encode(split.test, held_out=True))
+    changed = learner.changed(test_rows, old, new)
     result = TrainResult(
         fingerprint=fingerprint,
-        old_metrics=classification_metrics(test_truth, old),
-        new_metrics=classification_metrics(test_truth, new),
+        objective=spec.objective,
+        old_metrics=old.metrics,
+        new_metrics=new.metrics,
         old_note=base.old_note,
         labels=base.labels,
         train_rows=len(split.train),
         test_rows=len(split.test),
-        dropped_rows=examples.dropped,
+        dropped_rows=rows.dropped,
         changed_predictions=len(changed),
         changed_examples=tuple(changed[:EXAMPLES_SHOWN]),
         seconds=fitted.seconds,
@@ -153,7 +157,7 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
         class_path=base.class_path,
         framework="pytorch",
         framework_version=_versions().split()[0],
-        dataset_bytes=examples.bytes,
+        dataset_bytes=rows.bytes,
     )
     if killpoints.ARMED:
         killpoints.reached("result.before-save")
@@ -176,37 +180,21 @@ def finished_before(run_folder: Path, fingerprint: str) -> TrainResult | None:
     return stored.model_copy(update={"notes": (*stored.notes, note)})
 
 
-def _dropped_note(examples: Examples, spec: TrainSpec) -> list[str]:
-    if not examples.dropped:
+def _dropped_note(rows: UsableRows, spec: TrainSpec) -> list[str]:
+    if not rows.dropped:
         return []
-    return [f"{examples.dropped} rows without {spec.columns[0]} or {spec.columns[1]} were left out."]
+    return [f"{rows.dropped} rows without {' or '.join(spec.columns)} were left out."]
 
 
-def _examples_for(
-    rows: Sequence[int], encoded: list[dict[str, Any]], truth: list[int]
-) -> list[dict[str, Any]]:
-    return [{**encoded[row], "labels": truth[row]} for row in rows]
+def _num_labels(spec: TrainSpec, notes: list[str]) -> int | None:
+    """Return the number of labels that was asked for, where the objective leaves a choice."""
+    if spec.num_labels is None or find_objective(spec.objective).counts_labels:
+        return spec.num_labels
+    notes.append(f"num_labels {spec.num_labels} has no effect: {spec.objective} has outputs of its own.")
+    return None
 
 
-def _changed(
-    old: list[int], new: list[int], split: Split, examples: Examples, labels: Sequence[str]
-) -> list[ChangedExample]:
-    """Return the test rows whose answer changed, in the order of the table."""
-    pairs = sorted(zip(split.test, old, new, strict=True))
-    return [
-        ChangedExample(
-            row=examples.row_numbers[row],
-            text=examples.texts[row][:EXAMPLE_CHARACTERS],
-            label=examples.labels[row],
-            old=labels[before],
-            new=labels[after],
-        )
-        for row, before, after in pairs
-        if before != after
-    ]
-
-
-def _save(base: Classifier, run_folder: Path) -> Path:
+def _save(base: Loaded, run_folder: Path) -> Path:
     """Write the model and its tokenizer aside, make them durable, then give them their name."""
     aside, final = run_folder / ".model.part", run_folder / "model"
     shutil.rmtree(aside, ignore_errors=True)
