@@ -81,8 +81,12 @@ class TrainRequest(PydanticMessage):
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
-    columns: str = Field(description="label column, text column")
+    columns: str = Field(description="those of the objective, by default label column, text column")
     table: str
+    objective: str = Field(
+        default="text-classification",
+        description="or token-classification, masked-lm, causal-lm, next-sentence, image-classification",
+    )
     limit: int | None = Field(
         default=None, ge=1, le=10_000_000, strict=False, description="rows to read; all when left out"
     )
@@ -135,6 +139,8 @@ class TrainResponse(WattbusMessage):
     changed_examples: list[ChangedExample] = Field(default=[], description="the first of those predictions")
     seconds: float
     notes: list[str] = []
+    objective: str = "text-classification"
+    task: str = Field(default="text-classification", description="of the item that can serve the new version")
 
 
 class OverrideRequest(WattbusMessage):

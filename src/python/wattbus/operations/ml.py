@@ -16,7 +16,7 @@ from wattbus.errors import BadRequest, BadSettings, WattbusError
 from wattbus.home import make_owner_folder, write_durably
 from wattbus.messages import MLRequest, MLResponse
 from wattbus.operations.metered import Metered
-from wattbus.operations.place import model_store, page_of, transport
+from wattbus.operations.place import check_trained_for, model_store, page_of, transport
 from wattbus.runtime import context
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class MLOperation(Metered, BusinessOperation):
         from wattbus.ml import pipelines
         from wattbus.ml.images import ImageSource
 
+        check_trained_for(self._models, version, self.task)
         images = ImageSource(context.place().home.uploads, _fetch_picture)
         checked = self._models.open_verified(self.name, version.id)
         compiled = make_owner_folder(make_owner_folder(context.place().home.compiled) / self.name)
