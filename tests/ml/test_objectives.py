@@ -32,7 +32,12 @@ WORDS = ["the", "review", "gives", "stars", "hotel", "room", "service", "staff"]
 OPTIONS: dict[str, Any] = {"learning_rate": 0.01, "num_train_epochs": 8, "seed": 3}
 #: model, table, columns, options on top
 CASES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
-    "token-classification": ("token-classification", "Tagged", "Tags,Words", {"num_train_epochs": 30}),
+    "token-classification": (
+        "token-classification",
+        "Tagged",
+        "Tags,Words",
+        {"num_train_epochs": 25, "learning_rate": 0.003},
+    ),
     "masked-lm": ("fill-mask", "Documents", "Doc", {}),
     "causal-lm": ("text-generation", "Documents", "Doc", {"eval_strategy": "epoch"}),
     "next-sentence": ("feature-extraction", "Pairs", "IsNext,First,Second", {"num_train_epochs": 20}),
@@ -94,13 +99,23 @@ def spec_for(ground: Path, objective: str, run_folder: str, **changes: Any) -> T
     return TrainSpec(**{**given, **changes})
 
 
+class Silent(Events):
+    """Nobody listens."""
+
+    def __init__(self) -> None:
+        return
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Say nothing."""
+
+
 def trained(spec: TrainSpec) -> TrainResult:
     """Train in this process: a child needs seconds to begin."""
-    return run(spec, Events(os.open(os.devnull, os.O_WRONLY)))
+    return run(spec, Silent())
 
 
 INPUTS: dict[str, dict[str, Any]] = {
-    "token-classification": {"inputs": "the room gives George"},
+    "token-classification": {"inputs": "the George room gives washington staff"},
     "masked-lm": {"inputs": "Two cats sleep on a pink [MASK]"},
     "causal-lm": {"inputs": "George", "max_new_tokens": 1},
     "next-sentence": {"inputs": tinymodels.SENTENCES[0], "text_pair": tinymodels.SENTENCES[7]},
@@ -128,7 +143,10 @@ def test_a_training_betters_the_model_and_the_new_version_serves_the_matching_ta
     assert not predictor.head_untrained
     assert output
     if objective == "token-classification":
-        assert [one["entity"] for one in output] == ["B-PER"]
+        assert [(one["word"], one["entity"]) for one in output] == [
+            ("George", "B-PER"),
+            ("washington", "B-LOC"),
+        ]
     if objective == "next-sentence":
         assert output[0]["label"] == "not next"
 
@@ -356,3 +374,31 @@ def test_a_killed_training_goes_on_with_the_masks_that_it_would_have_had(ground:
     assert resumed.new_metrics == whole.new_metrics
     weights = [(one.model_folder / "model.safetensors").read_bytes() for one in (resumed, whole)]
     assert weights[0] == weights[1]
+
+
+def test_a_new_tokenizer_is_trained_first_and_the_model_learns_its_tokens(ground: Path) -> None:
+    result = trained(spec_for(ground, "masked-lm", "retokenised", train_tokenizer=150))
+
+    vocabulary = json.loads((result.model_folder / "tokenizer.json").read_text())["model"]["vocab"]
+    predictor = pipelines.load(result.model_folder, "fill-mask", {})
+    assert len(vocabulary) == 150
+    assert any("a new tokenizer of 150 tokens" in note for note in result.notes)
+    assert result.old_note is not None and result.old_note.startswith("the tokenizer is new")
+    assert result.new_metrics.loss is not None and result.old_metrics.loss is not None
+    assert result.new_metrics.loss < result.old_metrics.loss - 1
+    assert predictor.predict({"inputs": "Two [MASK]"}).output
+    assert not (ground / "retokenised" / "retokenised").exists()
+
+
+@pytest.mark.parametrize(
+    ("objective", "size", "sentence"),
+    [
+        ("token-classification", 200, "train_tokenizer goes with masked-lm and causal-lm"),
+        ("masked-lm", 3, "a vocabulary of 3 tokens cannot be trained: choose 100 to 500000"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_trained_is_a_sentence(
+    ground: Path, objective: str, size: int, sentence: str
+) -> None:
+    with pytest.raises(BadRequest, match=sentence):
+        spec_for(ground, objective, "refused", train_tokenizer=size)

@@ -30,7 +30,11 @@ def bus(tmp_path: Path) -> Iterator[PythonDoor]:
     home = Home(tmp_path / "home").create()
     stage(ModelStore(home.models), "toy", tinymodels.build("fill-mask", tmp_path / "model"))
     prod = Production("Test.Objectives")
-    for item, task in (("Fill", "fill-mask"), ("Label", "text-classification"), ("Vec", "feature-extraction")):
+    for item, task in (
+        ("Fill", "fill-mask"),
+        ("Label", "text-classification"),
+        ("Vec", "feature-extraction"),
+    ):
         prod.operation(item, MLOperation, settings={"name": "toy", "task": task})
     tuning = {"model_name": "toy", "tables": load_texts(tmp_path), "num_labels": 5}
     prod.operation("Tune", TuningOperation, settings=tuning)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from wattbus.errors import BadRequest, Refused
 from wattbus.ml.objectives.known import DEFAULT_OBJECTIVE, find_objective
 from wattbus.ml.tables import parse_limit, parse_url, without_secrets
+from wattbus.ml.tokenizing import check_vocabulary
 from wattbus.ml.training_options import parse_options
 
 EXAMPLES_SHOWN = 20
@@ -38,6 +39,7 @@ class TrainSpec(BaseModel):
     run_folder: Path
     options: dict[str, Any] = {}
     uploads: Path | None = None
+    train_tokenizer: int | None = None
 
     @field_validator("model_folder", "run_folder", "uploads", mode="after")
     @classmethod
@@ -102,6 +104,13 @@ class TrainSpec(BaseModel):
     def _goes_together(self) -> TrainSpec:
         objective = find_objective(self.objective)
         objective.check_columns(self.columns)
+        if self.train_tokenizer is not None:
+            if not objective.names_tokens:
+                raise BadRequest(
+                    f"train_tokenizer goes with masked-lm and causal-lm, which teach the model the new tokens: "
+                    f"{objective.name} does not."
+                )
+            check_vocabulary(self.train_tokenizer)
         best = str(self.options.get("metric_for_best_model", "loss")).lower()
         if best not in ("loss", *objective.metrics):
             raise BadRequest(

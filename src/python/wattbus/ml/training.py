@@ -28,6 +28,7 @@ from wattbus.ml.loading import Loaded
 from wattbus.ml.objectives.base import UsableRows
 from wattbus.ml.objectives.known import find_objective
 from wattbus.ml.objectives.reading import read_rows
+from wattbus.ml.retokenising import NEW_TOKENIZER_NOTE, RETOKENISED, with_new_tokenizer
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.train_spec import (
     EXAMPLES_SHOWN,
@@ -77,7 +78,11 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
     events.progress(f"{len(rows.strata)} rows read")
 
     reject_unsafe_folder(spec.model_folder)
-    learner = rows.load(spec.model_folder, _num_labels(spec, notes), seed)
+    model_folder = spec.model_folder
+    if spec.train_tokenizer is not None:
+        events.progress("training the tokenizer")
+        model_folder = with_new_tokenizer(spec, rows, split, fingerprint, notes)
+    learner = rows.load(model_folder, _num_labels(spec, notes), seed)
     base = learner.base
     notes += base.notes
     train_rows = learner.encode(split.train, held_out=False)
@@ -134,7 +139,7 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
         objective=spec.objective,
         old_metrics=old.metrics,
         new_metrics=new.metrics,
-        old_note=base.old_note,
+        old_note=base.old_note if spec.train_tokenizer is None else NEW_TOKENIZER_NOTE,
         labels=base.labels,
         train_rows=len(split.train),
         test_rows=len(split.test),
@@ -165,6 +170,7 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
     if killpoints.ARMED:
         killpoints.reached("result.after-save")
     shutil.rmtree(work)  # three times the model each, and of no more use
+    shutil.rmtree(spec.run_folder / RETOKENISED, ignore_errors=True)
     return result
 
 

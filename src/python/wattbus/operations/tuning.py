@@ -166,6 +166,7 @@ class TuningOperation(Metered, BusinessOperation):
             table_url=self.tables or tables_url(),
             table=request.table,
             objective=request.objective,
+            train_tokenizer=request.train_tokenizer,
             columns=request.columns,  # type: ignore[arg-type]
             limit=request.limit,
             p_of_train=request.p_of_train,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +32,9 @@ class Album:
 
     def __init__(self, uploads: Path | None, folder: Path) -> None:
         self._source = ImageSource(uploads or folder / "no uploads", _no_address)
-        self._bytes = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # it lives as long as the rows
+        self._file = folder / "pictures"
+        self._file.unlink(missing_ok=True)
+        self._size = 0
 
     def keep(self, cell: object, where: str) -> Picture:
         """Return where the picture of a cell can be opened; BadRequest when a cell is neither a name nor bytes."""
@@ -46,16 +46,18 @@ class Album:
                 "label column first and the image column second."
             )
         data = bytes(cell)
-        offset = self._bytes.seek(0, os.SEEK_END)
-        self._bytes.write(data)
-        return Picture(where, offset, len(data))
+        with self._file.open("ab") as file:
+            file.write(data)
+        self._size += len(data)
+        return Picture(where, self._size - len(data), len(data))
 
     def open(self, picture: Picture) -> OpenedImage:
         """Decode a picture; BadRequest or Refused for what is none."""
         if picture.offset is None:
             return self._source.open(picture.name)
-        self._bytes.seek(picture.offset)
-        return decode(self._bytes.read(picture.size), picture.name)
+        with self._file.open("rb") as file:
+            file.seek(picture.offset)
+            return decode(file.read(picture.size), picture.name)
 
 
 def _no_address(url: str) -> bytes:

@@ -24,6 +24,11 @@ class ObjectiveFacts:
     counts_labels: bool = True  # the number of labels can be asked for
 
     @property
+    def names_tokens(self) -> bool:
+        """Whether the answers are tokens, so that a new vocabulary is learnt with it."""
+        return "perplexity" in self.metrics
+
+    @property
     def made_ready(self) -> str:
         """What is done to rows before the first step."""
         return "looked at" if self.reads == "image" else "tokenised"
