@@ -16,7 +16,9 @@ from wattbus.ml.train_spec import TrainSpec
 
 RETOKENISED = "retokenised"
 MADE = "made.json"  # which training it was made for, and what to say of it
-NEW_TOKENIZER_NOTE = "the tokenizer is new: the old figures are those of the stored model with the new tokenizer, before it was trained."
+NEW_TOKENIZER_NOTE = (
+    "the tokenizer is new: the old figures are those of the stored model with it, before it was trained."
+)
 
 
 def with_new_tokenizer(

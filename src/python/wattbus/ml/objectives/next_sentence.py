@@ -195,7 +195,7 @@ class PairLearner:
         pairs = [pair for _, pair in found]
         coded = self.base.encode([pair.first for pair in pairs], [pair.second for pair in pairs])
         rows = [{**row, "labels": pair.label} for row, pair in zip(coded, pairs, strict=True)]
-        made = f"{len(pairs)} pairs were made from {len(positions)} documents."
+        made = f"{len(pairs)} pairs were made from {len(positions)} documents of two sentences or more."
         return Encoded(
             rows, tuple(row for row, _ in found), tuple(len(row["input_ids"]) for row in coded),
             (made,) if isinstance(self.rows, DocumentRows) else (),

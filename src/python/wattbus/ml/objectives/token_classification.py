@@ -148,7 +148,7 @@ class TaggedLearner:
                 new = word is not None and word != before
                 labels.append(self.base.label_ids[tags[word]] if new else IGNORED)
                 before = word
-            cut += sum(label != IGNORED for label in labels) < len(tags)
+            cut += len(labels) == self.base.max_tokens and sum(one != IGNORED for one in labels) < len(tags)
             rows.append({**{name: coded[name][place] for name in coded}, "labels": labels})
         note = f"{cut} rows are longer than {self.base.max_tokens} tokens: what is beyond was left out."
         return Encoded(
