@@ -17,6 +17,7 @@ import tinymodels
 from wattbus.errors import BadRequest, ModelError, Refused, TrainingFailed, WattbusError
 from wattbus.ml import pipelines
 from wattbus.ml.images import ImageSource
+from wattbus.ml.in_full import train_in_full
 from wattbus.ml.objectives.base import IGNORED
 from wattbus.ml.objectives.causal_lm import CausalRows, keeps_texts_apart
 from wattbus.ml.objectives.entities import entities, entity_metrics
@@ -26,7 +27,6 @@ from wattbus.ml.objectives.next_sentence import DocumentRows
 from wattbus.ml.objectives.reading import read_rows
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.trainer import TrainProgress, TrainResult, TrainSpec, train
-from wattbus.ml.training import Events, run
 
 WORDS = ["the", "review", "gives", "stars", "hotel", "room", "service", "staff"]
 OPTIONS: dict[str, Any] = {"learning_rate": 0.01, "num_train_epochs": 8, "seed": 3}
@@ -99,19 +99,9 @@ def spec_for(ground: Path, objective: str, run_folder: str, **changes: Any) -> T
     return TrainSpec(**{**given, **changes})
 
 
-class Silent(Events):
-    """Nobody listens."""
-
-    def __init__(self) -> None:
-        return
-
-    def send(self, event: str, **fields: Any) -> None:
-        """Say nothing."""
-
-
 def trained(spec: TrainSpec) -> TrainResult:
     """Train in this process: a child needs seconds to begin."""
-    return run(spec, Silent())
+    return train_in_full(spec, lambda *_, **__: None)
 
 
 INPUTS: dict[str, dict[str, Any]] = {
