@@ -28,6 +28,7 @@ from wattbus import (
     cli_optimise,
     cli_roi,
     cli_savings,
+    cli_tokenizer,
     words,
 )
 from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 cli_data.models.command("optimise")(cli_optimise.models_optimise)
 cli_data.models.command("publish")(cli_optimise.models_publish)
+cli_data.models.command("tokenizer")(cli_tokenizer.models_tokenizer)
 app.add_typer(cli_data.models, name="models")
 app.add_typer(cli_data.tables, name="tables")
 app.add_typer(cli_data.export, name="export")

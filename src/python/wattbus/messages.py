@@ -87,8 +87,16 @@ class TrainRequest(PydanticMessage):
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
-    columns: str = Field(description="label column, text column")
+    columns: str = Field(description="those of the objective, by default label column, text column")
     table: str
+    objective: str = Field(
+        default="text-classification",
+        description="or token-classification, masked-lm, causal-lm, next-sentence, image-classification",
+    )
+    train_tokenizer: int | None = Field(
+        default=None, strict=False,
+        description="masked-lm, causal-lm: so many tokens of a new tokenizer, trained on the rows first",
+    )  # fmt: skip
     limit: int | None = Field(
         default=None, ge=1, le=10_000_000, strict=False, description="rows to read; all when left out"
     )
@@ -101,11 +109,11 @@ class TrainRequest(PydanticMessage):
     def _join(cls, value: Any) -> Any:
         return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
-    @field_validator("limit", mode="before")
+    @field_validator("limit", "train_tokenizer", mode="before")
     @classmethod
     def _no_truth_values(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("a number of rows is expected, not true or false")
+            raise ValueError("a number is expected, not true or false")
         return value
 
     def __init__(self, **fields: Any) -> None:
@@ -141,6 +149,8 @@ class TrainResponse(WattbusMessage):
     changed_examples: list[ChangedExample] = Field(default=[], description="the first of those predictions")
     seconds: float
     notes: list[str] = []
+    objective: str = "text-classification"
+    task: str = Field(default="text-classification", description="of the item that can serve the new version")
 
 
 class OverrideRequest(WattbusMessage):

@@ -107,13 +107,13 @@ def label_order(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(distinct))
 
 
-def batch_size_for(rows: int) -> int:
+def batch_size_for(rows: int, most: int = BATCH_MAX) -> int:
     """Return the seed's batch size: the biggest divisor of ``rows`` that is at most its square root, and at most 32.
 
     >>> [batch_size_for(rows) for rows in (20, 512, 509)]
     [4, 16, 1]
     """
-    return next(size for size in range(min(math.isqrt(max(rows, 1)), BATCH_MAX), 0, -1) if rows % size == 0)
+    return next(size for size in range(min(math.isqrt(max(rows, 1)), most), 0, -1) if rows % size == 0)
 
 
 @dataclass(frozen=True)

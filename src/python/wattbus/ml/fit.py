@@ -1,4 +1,4 @@
-"""The fitting of a classifier: the order of batches, precision, checkpoints and progress around one Trainer."""
+"""The fitting of a model: the order of batches, precision, checkpoints and progress around one Trainer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 
 from wattbus.errors import BadRequest, TrainingFailed
 from wattbus.ml.checkpoints import mark_complete
-from wattbus.ml.classifier import Classifier
 from wattbus.ml.curve import Curve
+from wattbus.ml.loading import Loaded
 from wattbus.ml.metrics import classification_metrics
 from wattbus.ml.precision import has_bf16
+from wattbus.ml.train_spec import TrainMetrics
 from wattbus.ml.training_options import KEPT_CHECKPOINTS, Value
 
 EPOCHS = 3.0
@@ -77,8 +78,16 @@ class LengthGroups:
             yield from batch
 
 
+def _score(truth: Any, predicted: Any) -> TrainMetrics:
+    return classification_metrics(truth.tolist(), predicted.tolist())
+
+
+def _same_rows(_: int) -> None:
+    return
+
+
 def fit(
-    base: Classifier,
+    base: Loaded,
     train_rows: Sequence[Mapping[str, Any]],
     test_rows: Sequence[Mapping[str, Any]],
     *,
@@ -90,16 +99,22 @@ def fit(
     checkpoint: Path | None,
     curve: Curve,
     progress: Callable[..., None],
+    lengths: Sequence[int] | None = None,
+    score: Callable[[Any, Any], TrainMetrics] = _score,
+    begin_epoch: Callable[[int], None] = _same_rows,
+    eval_batch: int = EVAL_BATCH,
 ) -> Fitted:
     """Train ``base.model`` in place, from ``checkpoint`` if there is one; TrainingFailed when the loss is no number.
 
-    ``train_rows`` and ``test_rows`` are tokenised rows with their class under ``labels``.
+    ``train_rows`` and ``test_rows`` are encoded rows with their truth under ``labels``; ``lengths`` are those of the
+    rows that train, by default in tokens. ``score`` compares arrays of truths and of answers. ``begin_epoch`` is told
+    the number of each epoch before its first row is asked for.
     """
     from transformers import Trainer, TrainerCallback, set_seed
 
-    settings, notes = _settings(base, arguments, batch_size, seed, folder)
+    settings, notes = _settings(base, arguments, batch_size, eval_batch, seed, folder)
     order = LengthGroups(
-        lengths=[len(row["input_ids"]) for row in train_rows],
+        lengths=[len(row["input_ids"]) for row in train_rows] if lengths is None else lengths,
         batch_size=settings.per_device_train_batch_size,
         group=settings.per_device_train_batch_size * settings.gradient_accumulation_steps,
         seed=int(settings.data_seed if settings.data_seed is not None else seed),
@@ -129,6 +144,7 @@ def fit(
 
         def on_epoch_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             order.epoch = state.global_step // math.ceil(len(order) / order.group)
+            begin_epoch(order.epoch)
 
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
             now, step, total = time.monotonic(), state.global_step, state.max_steps
@@ -151,11 +167,12 @@ def fit(
     trainer = Fitting(
         model=base.model,
         args=settings,
-        train_dataset=list(train_rows),
-        eval_dataset=list(test_rows),
-        processing_class=base.tokenizer,
+        train_dataset=train_rows,
+        eval_dataset=test_rows,
+        processing_class=base.reader,
         data_collator=base.collate,
-        compute_metrics=_compute_metrics,
+        compute_metrics=lambda evaluated: score(evaluated.label_ids, evaluated.predictions).measured(),
+        preprocess_logits_for_metrics=_answers,
         callbacks=[Watch()],
     )
     set_seed(seed)
@@ -195,7 +212,7 @@ def default_learning_rate(hidden_size: int | None) -> float:
 
 
 def _settings(
-    base: Classifier, arguments: Mapping[str, Value], batch_size: int, seed: int, folder: Path
+    base: Loaded, arguments: Mapping[str, Value], batch_size: int, eval_batch: int, seed: int, folder: Path
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the TrainingArguments: ours, then those of the request."""
     from transformers import TrainingArguments
@@ -208,7 +225,7 @@ def _settings(
         "weight_decay": WEIGHT_DECAY,
         "optim": OPTIMISER,
         "per_device_train_batch_size": batch_size,
-        "per_device_eval_batch_size": EVAL_BATCH,
+        "per_device_eval_batch_size": eval_batch,
         "seed": seed,
         "logging_steps": 0.05,
         "save_strategy": "steps" if "save_steps" in arguments else "no",  # "no": Watch decides
@@ -239,7 +256,7 @@ def _settings(
     return settings, notes
 
 
-def _bf16(base: Classifier, arguments: Mapping[str, Value]) -> tuple[bool, tuple[str, ...]]:
+def _bf16(base: Loaded, arguments: Mapping[str, Value]) -> tuple[bool, tuple[str, ...]]:
     """Return whether to compute in bf16: asked for, or a gain for this model, and in the processor."""
     native = has_bf16("cpu" if _on_cpu(arguments) else "cuda")
     asked = arguments.get("bf16")
@@ -256,10 +273,9 @@ def _on_cpu(arguments: Mapping[str, Value]) -> bool:
     return bool(arguments.get("use_cpu")) or not torch.cuda.is_available()
 
 
-def _compute_metrics(evaluated: Any) -> dict[str, float]:
-    return classification_metrics(
-        evaluated.label_ids.tolist(), evaluated.predictions.argmax(-1).tolist()
-    ).model_dump()
+def _answers(logits: Any, _: Any) -> Any:
+    """Return the answer of each place: all the scores of a vocabulary would not fit into memory."""
+    return (logits[0] if isinstance(logits, tuple) else logits).argmax(-1)
 
 
 def _diverged(step: int, learning_rate: float) -> TrainingFailed:

@@ -7,10 +7,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from wattbus.errors import BadRequest, Refused
+from wattbus.ml.objectives.known import DEFAULT_OBJECTIVE, find_objective
 from wattbus.ml.tables import parse_limit, parse_url, without_secrets
+from wattbus.ml.tokenizing import check_vocabulary
 from wattbus.ml.training_options import parse_options
 
 EXAMPLES_SHOWN = 20
@@ -20,8 +22,8 @@ EXAMPLE_CHARACTERS = 300
 class TrainSpec(BaseModel):
     """One training: which model on which rows, into which folder; BadRequest or Refused on a wrong value.
 
-    ``columns`` is the label column and the text column, as a pair or as "ReviewLabel,ReviewText". ``options`` are
-    TrainingArguments by name.
+    ``columns`` are those that the objective takes, as a list or as "ReviewLabel,ReviewText". ``options`` are
+    TrainingArguments by name. ``uploads`` is where pictures that the rows name lie.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -29,17 +31,20 @@ class TrainSpec(BaseModel):
     model_folder: Path
     table_url: str
     table: str
+    objective: str = DEFAULT_OBJECTIVE
     columns: tuple[str, ...]
     limit: int | None = None
     p_of_train: float = 0.8
     num_labels: int | None = None
     run_folder: Path
     options: dict[str, Any] = {}
+    uploads: Path | None = None
+    train_tokenizer: int | None = None
 
-    @field_validator("model_folder", "run_folder", mode="after")
+    @field_validator("model_folder", "run_folder", "uploads", mode="after")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.absolute()
 
     @field_validator("table_url", mode="after")
     @classmethod
@@ -49,20 +54,16 @@ class TrainSpec(BaseModel):
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _two_names(cls, value: object) -> tuple[str, ...]:
+    def _names(cls, value: object) -> tuple[str, ...]:
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise BadRequest("columns must be names, as in 'ReviewLabel,ReviewText'.")
-        parts = tuple(name.strip() for name in names)
-        if len(parts) != 2 or not all(parts):
-            raise BadRequest(
-                f"columns names {len([part for part in parts if part])} columns: two are needed, the label "
-                "first and "
-                "the text second, as in 'ReviewLabel,ReviewText'."
-            )
-        if parts[0] == parts[1]:
-            raise BadRequest(f"columns names {parts[0]!r} twice: the label and the text are two columns.")
-        return parts
+        return tuple(name.strip() for name in names)
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _known_objective(cls, value: object) -> str:
+        return find_objective(str(value)).name
 
     @field_validator("limit", mode="before")
     @classmethod
@@ -99,6 +100,25 @@ class TrainSpec(BaseModel):
         parse_options(value, Path("run"))
         return value
 
+    @model_validator(mode="after")
+    def _goes_together(self) -> TrainSpec:
+        objective = find_objective(self.objective)
+        objective.check_columns(self.columns)
+        if self.train_tokenizer is not None:
+            if not objective.names_tokens:
+                raise BadRequest(
+                    f"train_tokenizer goes with masked-lm and causal-lm, which teach the model the new tokens: "
+                    f"{objective.name} does not."
+                )
+            check_vocabulary(self.train_tokenizer)
+        best = str(self.options.get("metric_for_best_model", "loss")).lower()
+        if best not in ("loss", *objective.metrics):
+            raise BadRequest(
+                f"metric_for_best_model is {best!r}, which {objective.name} does not measure: choose one of "
+                f"{', '.join(objective.metrics)}."
+            )
+        return self
+
     def shown(self) -> TrainSpec:
         """Return the spec with the password of the database masked: fit for a file or a log."""
         return self.model_copy(update={"table_url": without_secrets(parse_url(self.table_url))})
@@ -122,14 +142,23 @@ class TrainProgress(BaseModel):
 
 
 class TrainMetrics(BaseModel):
-    """How a model does on the test rows: accuracy, and precision, recall and F1 weighted by class; all 0 to 1."""
+    """How a model does on the test rows; None is what its objective does not measure.
+
+    Accuracy, precision, recall and F1 are 0 to 1. The loss is in nats a token, the perplexity its exponential.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     accuracy: float
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    loss: float | None = None
+    perplexity: float | None = None
+
+    def measured(self) -> dict[str, float]:
+        """Return the metrics that there are, by name."""
+        return self.model_dump(exclude_none=True)
 
 
 class ChangedExample(BaseModel):
@@ -138,7 +167,7 @@ class ChangedExample(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     row: int  # as read, from 1
-    text: str  # its first EXAMPLE_CHARACTERS characters
+    text: str  # its first EXAMPLE_CHARACTERS characters, or those around the answer
     label: str  # what the table says
     old: str
     new: str
@@ -150,6 +179,7 @@ class TrainResult(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     fingerprint: str
+    objective: str = DEFAULT_OBJECTIVE
     old_metrics: TrainMetrics
     new_metrics: TrainMetrics
     old_note: str | None

@@ -10,38 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from wattbus import killpoints
 from wattbus.errors import TrainingFailed, WattbusError
-from wattbus.home import make_owner_folder, sync_folder, write_durably
-from wattbus.ml.checkpoints import newest_complete, step_of
-from wattbus.ml.classifier import Classifier, load_classifier
-from wattbus.ml.curve import Curve
-from wattbus.ml.examples import Examples, Split, batch_size_for, label_order, read_examples, split_rows
-from wattbus.ml.metrics import classification_metrics, predict
-from wattbus.ml.tables import TrainingTables
-from wattbus.ml.train_spec import (
-    EXAMPLE_CHARACTERS,
-    EXAMPLES_SHOWN,
-    ChangedExample,
-    TrainProgress,
-    TrainResult,
-    TrainSpec,
-    reject_unsafe_folder,
-)
-from wattbus.ml.training_options import parse_options
-
-RESULT = "result.json"
-DEFAULT_SEED = 42
-EVAL_BATCH = 32
+from wattbus.ml.in_full import train_in_full
+from wattbus.ml.train_spec import TrainProgress, TrainSpec
 
 
 class Events:
@@ -58,174 +36,6 @@ class Events:
     def progress(self, stage: str, **fields: Any) -> None:
         """Tell a stage or a step."""
         self.send("progress", **TrainProgress(stage=stage, **fields).model_dump())
-
-
-def run(spec: TrainSpec, events: Events) -> TrainResult:
-    """Train as ``spec`` says: read, split, evaluate the old model, train, save, evaluate the new model."""
-    notes: list[str] = []
-    options = parse_options(spec.options, spec.run_folder)
-    notes += options.notes
-    seed = int(options.arguments.get("seed", DEFAULT_SEED))
-
-    events.progress("reading rows")
-    tables = TrainingTables(spec.table_url)
-    examples = read_examples(tables.rows(spec.table, spec.columns, spec.limit), spec.table, spec.columns)
-    notes += _dropped_note(examples, spec)
-    fingerprint = spec.fingerprint(f"{examples.digest} {_versions()}")
-    if (done := finished_before(spec.run_folder, fingerprint)) is not None:
-        return done
-    split = split_rows(examples.labels, spec.p_of_train, seed)
-    notes += [split.note] if split.note else []
-    events.progress(f"{len(examples.texts)} rows read")
-
-    reject_unsafe_folder(spec.model_folder)
-    base = load_classifier(spec.model_folder, label_order(examples.labels), spec.num_labels, seed)
-    notes += base.notes
-    encoded = base.encode(examples.texts)
-    truth = [base.label_ids[label] for label in examples.labels]
-    events.progress(f"{len(encoded)} rows tokenised")
-
-    events.progress("evaluating the old model")
-    test_rows = [encoded[row] for row in split.test]
-    test_truth = [truth[row] for row in split.test]
-    old = predict(base.model, base.collate, test_rows, EVAL_BATCH)
-
-    from wattbus.ml.fit import fit
-
-    batch_size = batch_size_for(len(examples.texts))
-    if batch_size == 1 and "per_device_train_batch_size" not in options.arguments:
-        notes.append(
-            f"{len(examples.texts)} rows have no divisor from 2 to 32, so the batch size is 1: "
-            "per_device_train_batch_size=16 is faster."
-        )
-    work = make_owner_folder(spec.run_folder / "checkpoints")
-    checkpoint, removed = newest_complete(work, fingerprint)
-    if removed:
-        goes_on = f"goes on from step {step_of(checkpoint)}" if checkpoint else "restarts from the beginning"
-        notes.append(f"{removed} checkpoints were incomplete or of another training; the training {goes_on}.")
-    curve = Curve(spec.run_folder)
-    curve.begin(step_of(checkpoint) if checkpoint else 0)
-    fitted = fit(
-        base,
-        _examples_for(split.train, encoded, truth),
-        _examples_for(split.test, encoded, truth),
-        arguments=options.arguments,
-        batch_size=batch_size,
-        seed=seed,
-        folder=work,
-        fingerprint=fingerprint,
-        checkpoint=checkpoint,
-        curve=curve,
-        progress=events.progress,
-    )
-
-    events.progress("saving the new model")
-    saved = _save(base, spec.run_folder)
-
-    events.progress("evaluating the new model")
-    fresh = load_classifier(saved, base.labels, None, seed)
-    new = predict(fresh.model, fresh.collate, test_rows, EVAL_BATCH)
-    changed = _changed(old, new, split, examples, base.labels)
-    result = TrainResult(
-        fingerprint=fingerprint,
-        old_metrics=classification_metrics(test_truth, old),
-        new_metrics=classification_metrics(test_truth, new),
-        old_note=base.old_note,
-        labels=base.labels,
-        train_rows=len(split.train),
-        test_rows=len(split.test),
-        dropped_rows=examples.dropped,
-        changed_predictions=len(changed),
-        changed_examples=tuple(changed[:EXAMPLES_SHOWN]),
-        seconds=fitted.seconds,
-        steps=fitted.steps,
-        epochs=fitted.epochs,
-        optimizer=fitted.optimizer,
-        learning_rate=fitted.learning_rate,
-        batch_size=fitted.batch_size,
-        precision=fitted.precision,
-        seed=seed,
-        model_folder=saved,
-        resumed_from_step=step_of(checkpoint) if checkpoint else None,
-        notes=(*notes, *fitted.notes),
-        parameters=base.parameters,
-        layers=base.layers,
-        class_path=base.class_path,
-        framework="pytorch",
-        framework_version=_versions().split()[0],
-        dataset_bytes=examples.bytes,
-    )
-    if killpoints.ARMED:
-        killpoints.reached("result.before-save")
-    write_durably(spec.run_folder / RESULT, result.model_dump_json(indent=1).encode())
-    if killpoints.ARMED:
-        killpoints.reached("result.after-save")
-    shutil.rmtree(work)  # three times the model each, and of no more use
-    return result
-
-
-def finished_before(run_folder: Path, fingerprint: str) -> TrainResult | None:
-    """Return the stored result when this very training ended before and its model is still there."""
-    try:
-        stored = TrainResult.model_validate_json((run_folder / RESULT).read_bytes())
-    except (OSError, ValueError):
-        return None
-    if stored.fingerprint != fingerprint or not any(stored.model_folder.glob("*.safetensors")):
-        return None
-    note = "this training had ended before: its stored result is given, nothing was trained again."
-    return stored.model_copy(update={"notes": (*stored.notes, note)})
-
-
-def _dropped_note(examples: Examples, spec: TrainSpec) -> list[str]:
-    if not examples.dropped:
-        return []
-    return [f"{examples.dropped} rows without {spec.columns[0]} or {spec.columns[1]} were left out."]
-
-
-def _examples_for(
-    rows: Sequence[int], encoded: list[dict[str, Any]], truth: list[int]
-) -> list[dict[str, Any]]:
-    return [{**encoded[row], "labels": truth[row]} for row in rows]
-
-
-def _changed(
-    old: list[int], new: list[int], split: Split, examples: Examples, labels: Sequence[str]
-) -> list[ChangedExample]:
-    """Return the test rows whose answer changed, in the order of the table."""
-    pairs = sorted(zip(split.test, old, new, strict=True))
-    return [
-        ChangedExample(
-            row=examples.row_numbers[row],
-            text=examples.texts[row][:EXAMPLE_CHARACTERS],
-            label=examples.labels[row],
-            old=labels[before],
-            new=labels[after],
-        )
-        for row, before, after in pairs
-        if before != after
-    ]
-
-
-def _save(base: Classifier, run_folder: Path) -> Path:
-    """Write the model and its tokenizer aside, make them durable, then give them their name."""
-    aside, final = run_folder / ".model.part", run_folder / "model"
-    shutil.rmtree(aside, ignore_errors=True)
-    make_owner_folder(aside)
-    base.save(aside)
-    for path in aside.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(aside)
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
-    sync_folder(run_folder)
-    return final
-
-
-def _versions() -> str:
-    from importlib.metadata import version
-
-    return f"{version('torch')} {version('transformers')}"
 
 
 def leave_with_parent() -> None:
@@ -273,7 +83,7 @@ def main() -> int:
     os.dup2(2, 1)  # libraries print: into the log, not among the events
     try:
         spec = load_spec(given.spec, given.attended)
-        result = run(spec, events)
+        result = train_in_full(spec, events.progress)
     except WattbusError as error:
         events.send("error", kind=type(error).__name__, message=str(error))
         return 2

@@ -21,7 +21,7 @@ from wattbus.home import make_owner_folder, write_durably
 from wattbus.messages import MLRequest, MLResponse, MLToken
 from wattbus.operations.inference_facts import data_of_answer, facts_of_answer, facts_of_hit, facts_of_model
 from wattbus.operations.metered import Metered
-from wattbus.operations.place import model_store, page_of, transport
+from wattbus.operations.place import check_trained_for, model_store, page_of, transport
 from wattbus.operations.streaming import Streaming
 from wattbus.runtime import context
 
@@ -259,6 +259,7 @@ class MLOperation(Metered, Streaming, BusinessOperation):
         from wattbus.ml import pipelines
         from wattbus.ml.images import ImageSource
 
+        check_trained_for(self._models, version, self.task)
         images = ImageSource(context.place().home.uploads, _fetch_picture)
         checked = self._models.open_verified(self.name, version.id)
         compiled = make_owner_folder(make_owner_folder(context.place().home.compiled) / self.name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 
+from wattbus.errors import BadSettings
 from wattbus.home import Home
 from wattbus.runtime import context
 from wattbus.store.tables import metadata
@@ -77,3 +78,28 @@ def page_of(models: ModelStore, version: ModelVersion) -> str | None:
         address, _, revision = version.source.rpartition("@")
         return f"{address}/tree/{revision}" if address else version.source
     return version.source if version.source.startswith("pkg:") else None
+
+
+def check_trained_for(models: ModelStore, version: ModelVersion, task: str) -> None:
+    """Refuse, with BadSettings, a version that was trained here for another task than ``task``.
+
+    The vectors of an encoder are of use whatever it was trained for, and zero-shot models are text classifiers.
+    """
+    from wattbus.ml.pipeline_tasks import find_task
+
+    asked = find_task(task).name
+    trained = version
+    while "task" not in trained.facts and trained.parent is not None:
+        trained = models.get(trained.name, trained.parent)
+    made_for = trained.facts.get("task", asked)
+    if made_for == asked or asked in _ALSO.get(made_for, _VECTORS):
+        return
+    raise BadSettings(
+        f"the version {version.id} of the model {version.name} was trained for {made_for} and the item asks for "
+        f"{asked}: set task={made_for}, or publish another version, or roll back with `wattbus models rollback "
+        f"{version.name}`."
+    )
+
+
+_VECTORS = frozenset({"feature-extraction", "image-feature-extraction"})
+_ALSO = {"text-classification": _VECTORS | {"zero-shot-classification"}}

@@ -165,15 +165,20 @@ class TuningOperation(Metered, BusinessOperation):
             model_folder=old.path,
             table_url=self.tables or tables_url(),
             table=request.table,
+            objective=request.objective,
+            train_tokenizer=request.train_tokenizer,
             columns=request.columns,  # type: ignore[arg-type]
             limit=request.limit,
             p_of_train=request.p_of_train,
             num_labels=self.num_labels or None,
             run_folder=context.place().home.runs / name,
             options=request.options(),
+            uploads=context.place().home.uploads,
         )
 
     def _stage(self, result: TrainResult, old: ModelVersion, spec: TrainSpec) -> ModelVersion:
+        from wattbus.ml.objectives.known import find_objective
+
         now = context.current()
 
         def build(folder: Path) -> None:
@@ -185,8 +190,10 @@ class TuningOperation(Metered, BusinessOperation):
             source="fine-tuning",
             parent=old.id,
             licence=old.licence,
-            metrics=result.new_metrics.model_dump(),
+            metrics=result.new_metrics.measured(),
             facts={
+                "objective": spec.objective,
+                "task": find_objective(spec.objective).task,
                 "table": spec.table,
                 "columns": list(spec.columns),
                 "train_rows": result.train_rows,
@@ -227,19 +234,21 @@ def _ended(how: str, cancelled: list[str]) -> Exception:
 
 
 def _response(result: TrainResult, old: ModelVersion, new: ModelVersion) -> TrainResponse:
+    from wattbus.ml.objectives.known import find_objective
+
     notes = list(result.notes)
     if result.old_note:
         notes.append(result.old_note)
     if result.resumed_from_step is not None:
         notes.append(f"resumed from the checkpoint of step {result.resumed_from_step}")
     if result.dropped_rows:
-        notes.append(f"{result.dropped_rows} rows without label or text were left out")
+        notes.append(f"{result.dropped_rows} rows in which a column is empty were left out")
     return TrainResponse(
         model=new.name,
         old_version=old.id,
         new_version=new.id,
-        old_metrics=result.old_metrics.model_dump(),
-        new_metrics=result.new_metrics.model_dump(),
+        old_metrics=result.old_metrics.measured(),
+        new_metrics=result.new_metrics.measured(),
         labels=list(result.labels),
         train_rows=result.train_rows,
         test_rows=result.test_rows,
@@ -247,16 +256,20 @@ def _response(result: TrainResult, old: ModelVersion, new: ModelVersion) -> Trai
         changed_examples=[ChangedExample(**one.model_dump()) for one in result.changed_examples],
         seconds=result.seconds,
         notes=notes,
+        objective=result.objective,
+        task=find_objective(result.objective).task,
     )
 
 
 def _task_facts(result: TrainResult, model: str, page: str | None, spec: TrainSpec) -> TaskFacts:
+    from wattbus.ml.objectives.known import find_objective
     from wattbus.ml.tables import parse_url
 
+    objective = find_objective(result.objective)
     rows = result.train_rows + result.test_rows
     return TaskFacts(
         stage="finetuning",
-        family="textClassification",
+        family=objective.family,
         algorithm_type="neural network",
         algorithm_name=result.class_path.rpartition(".")[2],
         algorithm_uri=page,
@@ -275,10 +288,10 @@ def _task_facts(result: TrainResult, model: str, page: str | None, spec: TrainSp
         data=(
             DataFacts(
                 usage="input",
-                kind="text",
+                kind=objective.reads,
                 items=rows,
                 bytes=result.dataset_bytes,
-                shape=f"({rows}, 2)",
+                shape=f"({rows}, {len(spec.columns)})",
                 format="sql",
                 source="private",
                 source_uri=f"{parse_url(spec.table_url).render_as_string(hide_password=True)}#{spec.table}",

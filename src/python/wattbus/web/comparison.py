@@ -35,6 +35,7 @@ _Value = Callable[[TrainingRun], str]
 def compared(runs: Sequence[TrainingRun]) -> CompareView:
     """Put trainings side by side."""
     options = sorted({name for run in runs for name in run.options})
+    metrics = [*_METRICS, *(name for name in _OF_LANGUAGE if any(name in run.new_metrics for run in runs))]
     lines: list[tuple[str, str, _Value]] = [
         ("Settings", "model", lambda run: _text(run.model)),
         ("Settings", "from version", lambda run: _text(run.old_version)),
@@ -46,8 +47,8 @@ def compared(runs: Sequence[TrainingRun]) -> CompareView:
         ("Rows", "train", lambda run: _text(run.train_rows)),
         ("Rows", "test", lambda run: _text(run.test_rows)),
         ("Rows", "labels", lambda run: ", ".join(map(str, run.labels)) or words.UNKNOWN),
-        *(("New model", name, _metric("new_metrics", name)) for name in _METRICS),
-        *(("Old model", name, _metric("old_metrics", name)) for name in _METRICS),
+        *(("New model", name, _metric("new_metrics", name)) for name in metrics),
+        *(("Old model", name, _metric("old_metrics", name)) for name in metrics),
         ("New model", "answers that changed", lambda run: _text(run.changed_predictions)),
         ("New model", "version", lambda run: _text(run.new_version)),
         ("Cost", "time of the training", lambda run: words.seconds(run.seconds)),
@@ -68,6 +69,7 @@ def compared(runs: Sequence[TrainingRun]) -> CompareView:
 
 
 _METRICS = ("accuracy", "precision", "recall", "f1")
+_OF_LANGUAGE = ("loss", "perplexity")
 
 
 def _text(value: Any) -> str:

@@ -43,7 +43,7 @@
     const since = view.run.started_us || 0;
     const watts = (part) => view.power.points.map((one) => [Math.round((one.time_us - since) / 1e5) / 10, one[part]]);
     draw("loss", [["loss", view.losses]], "step");
-    draw("metrics", Object.entries(view.metrics).filter(([name]) => name !== "loss"), "step");
+    draw("metrics", Object.entries(view.metrics).filter(([name]) => name !== "loss" && name !== "perplexity"), "step");
     draw("power", [["machine, W", watts("machine_watts")], ["operations, W", watts("operations_watts")]], "seconds");
   }
 
