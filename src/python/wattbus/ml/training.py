@@ -1,6 +1,7 @@
 """The training itself, in a child process: ``python -m wattbus.ml.training SPEC.json`` tells JSON lines on stdout.
 
-Events: ``{"event": "progress", ...}`` (fields of TrainProgress), ``{"event": "error", "kind", "message"}`` and
+Events: ``{"event": "progress", ...}`` (fields of TrainProgress), ``{"event": "error", "kind", "message"}``,
+``{"event": "spent", "exact": true}``, which the parent answers on stdin with ``{"joules": 12.5}``, and
 ``{"event": "result", "result": {...}}`` once ``result.json`` is written. Exit status: 0 done, 2 an error in words,
 1 anything else (the traceback is on stderr), 3 the parent is gone.
 """
@@ -10,10 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,18 @@ from safetensors import SafetensorError
 
 from wattbus import killpoints
 from wattbus.errors import TrainingFailed, WattbusError
-from wattbus.home import make_owner_folder, sync_folder, write_durably
-from wattbus.ml.checkpoints import newest_complete, step_of
+from wattbus.home import write_durably
 from wattbus.ml.classifier import Classifier, load_classifier
-from wattbus.ml.curve import Curve
 from wattbus.ml.examples import Examples, Split, batch_size_for, label_order, read_examples, split_rows
-from wattbus.ml.metrics import classification_metrics, predict
+from wattbus.ml.feature_store import FeatureStore
+from wattbus.ml.features_rung import FEATURES
+from wattbus.ml.ground import EVAL_BATCH, Ground
+from wattbus.ml.ladder import Walked, walk
+from wattbus.ml.ladder_options import class_weights
+from wattbus.ml.metrics import classification_metrics, predict_logits
+from wattbus.ml.rung_records import RungRecords
+from wattbus.ml.scores import probabilities, score
+from wattbus.ml.spending import Parent, Spending
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.train_spec import (
     EXAMPLE_CHARACTERS,
@@ -38,10 +44,10 @@ from wattbus.ml.train_spec import (
     reject_unsafe_folder,
 )
 from wattbus.ml.training_options import parse_options
+from wattbus.training_report import LadderReport
 
 RESULT = "result.json"
 DEFAULT_SEED = 42
-EVAL_BATCH = 32
 
 
 class Events:
@@ -55,13 +61,17 @@ class Events:
         self._file.write(json.dumps({"event": event, **fields}) + "\n")
         self._file.flush()
 
+    def ask_parent(self) -> Parent:
+        """Return who answers what is asked here."""
+        return Parent(lambda exact: self.send("spent", exact=exact))
+
     def progress(self, stage: str, **fields: Any) -> None:
         """Tell a stage or a step."""
         self.send("progress", **TrainProgress(stage=stage, **fields).model_dump())
 
 
-def run(spec: TrainSpec, events: Events) -> TrainResult:
-    """Train as ``spec`` says: read, split, evaluate the old model, train, save, evaluate the new model."""
+def run(spec: TrainSpec, events: Events, joules: Callable[[bool], float | None]) -> TrainResult:
+    """Train as ``spec`` says: read, split, evaluate the old model, walk the ladder, report on the best."""
     notes: list[str] = []
     options = parse_options(spec.options, spec.run_folder)
     notes += options.notes
@@ -74,6 +84,9 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
     fingerprint = spec.fingerprint(f"{examples.digest} {_versions()}")
     if (done := finished_before(spec.run_folder, fingerprint)) is not None:
         return done
+    spending = Spending(spec.run_folder, joules)
+    if spec.energy_budget_wh is not None:
+        spending.need_joules()
     split = split_rows(examples.labels, spec.p_of_train, seed)
     notes += [split.note] if split.note else []
     events.progress(f"{len(examples.texts)} rows read")
@@ -83,14 +96,13 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
     notes += base.notes
     encoded = base.encode(examples.texts)
     truth = [base.label_ids[label] for label in examples.labels]
+    weights = class_weights(spec.class_weights, base.labels, [truth[row] for row in split.train])
     events.progress(f"{len(encoded)} rows tokenised")
 
     events.progress("evaluating the old model")
-    test_rows = [encoded[row] for row in split.test]
-    test_truth = [truth[row] for row in split.test]
-    old = predict(base.model, base.collate, test_rows, EVAL_BATCH)
-
-    from wattbus.ml.fit import fit
+    before = spending.now(exact=True)
+    old = _old_chances(spec, base, examples, encoded, split, seed)
+    evaluation = spending.now(exact=True).since(before)
 
     batch_size = batch_size_for(len(examples.texts))
     if batch_size == 1 and "per_device_train_batch_size" not in options.arguments:
@@ -98,70 +110,112 @@ def run(spec: TrainSpec, events: Events) -> TrainResult:
             f"{len(examples.texts)} rows have no divisor from 2 to 32, so the batch size is 1: "
             "per_device_train_batch_size=16 is faster."
         )
-    work = make_owner_folder(spec.run_folder / "checkpoints")
-    checkpoint, removed = newest_complete(work, fingerprint)
-    if removed:
-        goes_on = f"goes on from step {step_of(checkpoint)}" if checkpoint else "restarts from the beginning"
-        notes.append(f"{removed} checkpoints were incomplete or of another training; the training {goes_on}.")
-    curve = Curve(spec.run_folder)
-    curve.begin(step_of(checkpoint) if checkpoint else 0)
-    fitted = fit(
-        base,
-        _examples_for(split.train, encoded, truth),
-        _examples_for(split.test, encoded, truth),
+    ground = Ground(
+        spec=spec,
         arguments=options.arguments,
+        seed=seed,
         batch_size=batch_size,
-        seed=seed,
-        folder=work,
-        fingerprint=fingerprint,
-        checkpoint=checkpoint,
-        curve=curve,
-        progress=events.progress,
-    )
-
-    events.progress("saving the new model")
-    saved = _save(base, spec.run_folder)
-
-    events.progress("evaluating the new model")
-    fresh = load_classifier(saved, base.labels, None, seed)
-    new = predict(fresh.model, fresh.collate, test_rows, EVAL_BATCH)
-    changed = _changed(old, new, split, examples, base.labels)
-    result = TrainResult(
-        fingerprint=fingerprint,
-        old_metrics=classification_metrics(test_truth, old),
-        new_metrics=classification_metrics(test_truth, new),
-        old_note=base.old_note,
+        examples=examples,
+        split=split,
         labels=base.labels,
-        train_rows=len(split.train),
-        test_rows=len(split.test),
-        dropped_rows=examples.dropped,
-        changed_predictions=len(changed),
-        changed_examples=tuple(changed[:EXAMPLES_SHOWN]),
-        seconds=fitted.seconds,
-        steps=fitted.steps,
-        epochs=fitted.epochs,
-        optimizer=fitted.optimizer,
-        learning_rate=fitted.learning_rate,
-        batch_size=fitted.batch_size,
-        precision=fitted.precision,
-        seed=seed,
-        model_folder=saved,
-        resumed_from_step=step_of(checkpoint) if checkpoint else None,
-        notes=(*notes, *fitted.notes),
-        parameters=base.parameters,
-        layers=base.layers,
-        class_path=base.class_path,
-        framework="pytorch",
-        framework_version=_versions().split()[0],
-        dataset_bytes=examples.bytes,
+        encoded=encoded,
+        truth=truth,
+        loss_weights=weights,
+        fingerprint=fingerprint,
+        spending=spending,
+        evaluation=evaluation,
+        progress=events.progress,
+        records=RungRecords(spec.run_folder, fingerprint),
     )
+    result = _result(ground, base, old, walk(ground, spec.rungs), notes)
     if killpoints.ARMED:
         killpoints.reached("result.before-save")
     write_durably(spec.run_folder / RESULT, result.model_dump_json(indent=1).encode())
     if killpoints.ARMED:
         killpoints.reached("result.after-save")
-    shutil.rmtree(work)  # three times the model each, and of no more use
+    ground.records.forget()
     return result
+
+
+def _old_chances(
+    spec: TrainSpec,
+    base: Classifier,
+    examples: Examples,
+    encoded: Sequence[dict[str, list[int]]],
+    split: Split,
+    seed: int,
+) -> Any:
+    """Return what the old model gives the test rows; a ladder finds what an earlier one has kept of that."""
+    import numpy
+
+    from wattbus.ml.features import folder_digest
+
+    kept = spec.features_file if FEATURES in spec.rungs else None
+    maker = "" if kept is None else f"{folder_digest(spec.model_folder)} logits {base.labels} {seed}"
+    store = FeatureStore(kept, maker)
+    texts = [examples.texts[row] for row in split.test]
+    known = store.read(texts)
+    missing = [place for place in range(len(texts)) if place not in known]
+    if missing:
+        rows = [encoded[split.test[place]] for place in missing]
+        fresh = predict_logits(base.model, base.collate, rows, EVAL_BATCH)
+        known |= dict(zip(missing, fresh, strict=True))
+        store.keep({texts[place]: known[place] for place in missing})
+    return probabilities(numpy.stack([known[place] for place in range(len(texts))]))
+
+
+def _result(ground: Ground, base: Classifier, old: Any, walked: Walked, notes: list[str]) -> TrainResult:
+    """Put together what the best rung came to, beside the old model."""
+    import numpy
+
+    spec, split, examples, best = ground.spec, ground.split, ground.examples, walked.chosen
+    new = numpy.array(best.chances)
+    old_answers, new_answers = old.argmax(axis=1).tolist(), new.argmax(axis=1).tolist()
+    changed = _changed(old_answers, new_answers, split, examples, ground.labels)
+    first = next((one for one in walked.records if one.learning_curve), None)
+    return TrainResult(
+        fingerprint=ground.fingerprint,
+        old_metrics=classification_metrics(ground.test_truth, old_answers),
+        new_metrics=classification_metrics(ground.test_truth, new_answers),
+        old_note=base.old_note,
+        labels=ground.labels,
+        train_rows=len(split.train),
+        test_rows=len(split.test),
+        dropped_rows=examples.dropped,
+        changed_predictions=len(changed),
+        changed_examples=tuple(changed[:EXAMPLES_SHOWN]),
+        seconds=sum(one.training_seconds or one.rung.seconds for one in walked.records),
+        steps=best.rung.steps,
+        epochs=best.epochs,
+        optimizer=best.optimizer,
+        learning_rate=best.learning_rate,
+        batch_size=best.batch_size,
+        precision=best.precision,
+        seed=ground.seed,
+        model_folder=ground.records.settle_on(best.rung.name),
+        resumed_from_step=best.resumed_from_step,
+        notes=(*notes, *best.notes, *((walked.outcome,) if len(walked.records) > 1 else ())),
+        parameters=best.parameters,
+        layers=best.layers,
+        class_path=base.class_path,
+        framework="pytorch",
+        framework_version=_versions().split()[0],
+        dataset_bytes=examples.bytes,
+        ladder=LadderReport(
+            rungs=[one.rung for one in walked.records],
+            chosen=best.rung.name,
+            outcome=walked.outcome,
+            target=spec.target,
+            target_metric=spec.target_metric,
+            target_met=walked.met,
+            energy_budget_wh=spec.energy_budget_wh,
+            joules=ground.spending.now(exact=True).joules,
+            old_scores=score(ground.test_truth, old, ground.labels),
+            new_scores=score(ground.test_truth, new, ground.labels),
+            learning_curve=first.learning_curve if first else [],
+            more_rows=first.more_rows if first else "",
+        ),
+    )
 
 
 def finished_before(run_folder: Path, fingerprint: str) -> TrainResult | None:
@@ -182,12 +236,6 @@ def _dropped_note(examples: Examples, spec: TrainSpec) -> list[str]:
     return [f"{examples.dropped} rows without {spec.columns[0]} or {spec.columns[1]} were left out."]
 
 
-def _examples_for(
-    rows: Sequence[int], encoded: list[dict[str, Any]], truth: list[int]
-) -> list[dict[str, Any]]:
-    return [{**encoded[row], "labels": truth[row]} for row in rows]
-
-
 def _changed(
     old: list[int], new: list[int], split: Split, examples: Examples, labels: Sequence[str]
 ) -> list[ChangedExample]:
@@ -204,22 +252,6 @@ def _changed(
         for row, before, after in pairs
         if before != after
     ]
-
-
-def _save(base: Classifier, run_folder: Path) -> Path:
-    """Write the model and its tokenizer aside, make them durable, then give them their name."""
-    aside, final = run_folder / ".model.part", run_folder / "model"
-    shutil.rmtree(aside, ignore_errors=True)
-    make_owner_folder(aside)
-    base.save(aside)
-    for path in aside.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(aside)
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
-    sync_folder(run_folder)
-    return final
 
 
 def _versions() -> str:
@@ -254,8 +286,11 @@ def load_spec(path: Path, attended: bool) -> TrainSpec:
     told = json.loads(path.read_bytes())
     if attended:
         told["table_url"] = json.loads(read_line(0))["table_url"]
-        leave_with_parent()
     return TrainSpec.model_validate(told)
+
+
+def _unknown(_exact: bool) -> float | None:
+    return None
 
 
 def _disk_full(error: BaseException) -> bool:
@@ -273,7 +308,8 @@ def main() -> int:
     os.dup2(2, 1)  # libraries print: into the log, not among the events
     try:
         spec = load_spec(given.spec, given.attended)
-        result = run(spec, events)
+        joules = events.ask_parent().joules if given.attended else _unknown
+        result = run(spec, events, joules)
     except WattbusError as error:
         events.send("error", kind=type(error).__name__, message=str(error))
         return 2
