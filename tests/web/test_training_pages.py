@@ -59,6 +59,21 @@ def test_an_ended_training_shows_its_curves_and_the_examples_whose_answer_change
     assert '<polyline class="line-0"' in page
 
 
+def test_an_ended_training_shows_its_rungs_its_scores_by_label_and_its_calibration(ask: OpenDoor) -> None:
+    number = trained(ask, method="features")
+
+    run = ask("GET", f"/api/v1/trainings/{number}").said["run"]
+    page = ask.page(f"/trainings/{number}").said
+
+    (rung,) = run["ladder"]["rungs"]
+    assert (rung["name"], rung["state"], run["options"]["method"]) == ("features", "done", "features")
+    assert sum(map(sum, run["ladder"]["new_scores"]["confusion"])) == run["test_rows"]
+    for title in ("Rungs", "By label", "Confusion", "Calibration", "Learning curve"):
+        assert f"<h2>{title}</h2>" in page
+    assert "features (chosen)" in page
+    assert "more rows" in page
+
+
 def test_markup_in_labels_and_texts_comes_to_the_pages_as_text(ask: OpenDoor) -> None:
     number = ask("GET", "/api/v1/trainings").said["runs"][0]["id"]
     paths = [
