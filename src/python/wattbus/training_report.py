@@ -63,8 +63,10 @@ class CalibrationBin(_Part):
 class Scores(_Part):
     """How a model does on the test rows: per class, which label it takes for which, and whether it knows."""
 
-    classes: list[ClassScore]
-    confusion: list[list[int]] = Field(description="rows by their label, columns by the answer, as in labels")
+    classes: list[ClassScore] = Field(description="at most 100, those with the most test rows")
+    confusion: list[list[int]] = Field(
+        description="rows by their label, columns by the answer; empty above 100 labels"
+    )
     calibration_error: float = Field(
         description="expected calibration error: mean distance of confidence and accuracy, by rows"
     )

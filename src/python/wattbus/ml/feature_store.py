@@ -5,6 +5,7 @@ One SQLite file of the home. It is a cache: what is damaged is made again, and p
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,7 +64,10 @@ class FeatureStore:
         return found
 
     def keep(self, vectors: Mapping[str, Any]) -> None:
-        """Keep vectors by their text, durably, all or none; drop the oldest past the size."""
+        """Keep vectors by their text, durably, all or none; drop the oldest past the size.
+
+        A disk that is full, or a file that is locked for long, costs the next training time and this one nothing.
+        """
         if self._file is None or not vectors:
             return
         from sqlalchemy.dialects.sqlite import insert
@@ -72,7 +76,7 @@ class FeatureStore:
             {"maker": self._maker, "text": _digest(text), "vector": vector.astype("float32").tobytes()}
             for text, vector in vectors.items()
         ]
-        with self._begin() as connection:
+        with contextlib.suppress(sa.exc.DatabaseError), self._begin() as connection:
             _METADATA.create_all(connection)
             connection.execute(insert(_FEATURES).on_conflict_do_nothing(), rows)
             self._drop_oldest(connection)

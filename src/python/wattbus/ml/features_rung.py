@@ -39,7 +39,9 @@ def climb_features(ground: Ground) -> RungRecord:
     train = [row for row in ground.split.train if row in found.vectors]
     truth = [ground.truth[row] for row in train]
     if len(set(truth)) < 2:
-        raise TrainingFailed("the energy budget was spent before the features of two labels were there.")
+        raise TrainingFailed(
+            "the energy budget was spent before the features of two labels were there: raise energy_budget_wh."
+        )
     features = _features(form, found.vectors, train)
     ground.progress(f"fitting a linear head on {len(train)} rows")
     head = fit_head(features, truth, len(ground.labels), weights=ground.loss_weights, has_bias=form.has_bias)

@@ -7,6 +7,9 @@ from typing import Any
 
 from wattbus.training_report import CALIBRATION_BINS, CalibrationBin, ClassScore, Scores
 
+#: Labels that are told one by one, those with the most rows first; past it there is no confusion matrix.
+MOST_LABELS = 100
+
 
 def probabilities(logits: Any) -> Any:
     """Return the softmax of logits, (rows, labels), in float64."""
@@ -28,6 +31,8 @@ def score(truth: Sequence[int], chances: Any, labels: Sequence[str]) -> Scores:
     bins = calibration_bins(
         [int(t) == int(a) for t, a in zip(truth, answers, strict=True)], chances.max(axis=1)
     )
+    shown = sorted(sorted(numbers, key=lambda n: -int(support[n]))[:MOST_LABELS])
+    matrix = confusion_matrix(truth, answers, labels=numbers).tolist()
     return Scores(
         classes=[
             ClassScore(
@@ -37,9 +42,9 @@ def score(truth: Sequence[int], chances: Any, labels: Sequence[str]) -> Scores:
                 f1=round(float(f1[n]), 6),
                 support=int(support[n]),
             )
-            for n in numbers
+            for n in shown
         ],
-        confusion=confusion_matrix(truth, answers, labels=numbers).tolist(),
+        confusion=matrix if len(labels) <= MOST_LABELS else [],
         calibration_error=calibration_error(bins),
         calibration=bins,
     )

@@ -32,8 +32,8 @@ from wattbus.ml.train_spec import (
 __all__ = ["TrainMetrics", "TrainProgress", "TrainResult", "TrainSpec", "train"]
 
 LOCK_WAIT_SECONDS = 15.0
-# the three checkpoints that exist for a moment are three times the model each, then there is the new model
-DISK_PER_MODEL_BYTE = 10
+# the three checkpoints that exist for a moment are three times the model each, then there are the best and a new model
+DISK_PER_MODEL_BYTE = 11
 
 
 def train(

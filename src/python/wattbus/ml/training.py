@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ from wattbus.training_report import LadderReport
 
 RESULT = "result.json"
 DEFAULT_SEED = 42
+
+
+@dataclass(frozen=True)
+class _BaseFacts:
+    """What a report needs of the model that was trained."""
+
+    old_note: str | None
+    class_path: str
 
 
 class Events:
@@ -96,7 +105,8 @@ def run(spec: TrainSpec, events: Events, joules: Callable[[bool], float | None])
     notes += base.notes
     encoded = base.encode(examples.texts)
     truth = [base.label_ids[label] for label in examples.labels]
-    weights = class_weights(spec.class_weights, base.labels, [truth[row] for row in split.train])
+    labels = base.labels
+    weights = class_weights(spec.class_weights, labels, [truth[row] for row in split.train])
     events.progress(f"{len(encoded)} rows tokenised")
 
     events.progress("evaluating the old model")
@@ -110,6 +120,8 @@ def run(spec: TrainSpec, events: Events, joules: Callable[[bool], float | None])
             f"{len(examples.texts)} rows have no divisor from 2 to 32, so the batch size is 1: "
             "per_device_train_batch_size=16 is faster."
         )
+    facts = _BaseFacts(base.old_note, base.class_path)
+    del base  # each rung loads its own
     ground = Ground(
         spec=spec,
         arguments=options.arguments,
@@ -117,7 +129,7 @@ def run(spec: TrainSpec, events: Events, joules: Callable[[bool], float | None])
         batch_size=batch_size,
         examples=examples,
         split=split,
-        labels=base.labels,
+        labels=labels,
         encoded=encoded,
         truth=truth,
         loss_weights=weights,
@@ -127,7 +139,7 @@ def run(spec: TrainSpec, events: Events, joules: Callable[[bool], float | None])
         progress=events.progress,
         records=RungRecords(spec.run_folder, fingerprint),
     )
-    result = _result(ground, base, old, walk(ground, spec.rungs), notes)
+    result = _result(ground, facts, old, walk(ground, spec.rungs), notes)
     if killpoints.ARMED:
         killpoints.reached("result.before-save")
     write_durably(spec.run_folder / RESULT, result.model_dump_json(indent=1).encode())
@@ -164,7 +176,7 @@ def _old_chances(
     return probabilities(numpy.stack([known[place] for place in range(len(texts))]))
 
 
-def _result(ground: Ground, base: Classifier, old: Any, walked: Walked, notes: list[str]) -> TrainResult:
+def _result(ground: Ground, base: _BaseFacts, old: Any, walked: Walked, notes: list[str]) -> TrainResult:
     """Put together what the best rung came to, beside the old model."""
     import numpy
 
