@@ -73,7 +73,7 @@ def _climbed(ground: Ground, name: str, before: Sequence[RungRecord], *, alone: 
         except (TrainingFailed, ModelError) as error:
             if alone:
                 raise
-            record = _skipped(ground, name, str(error))
+            record = _skipped(ground, name, str(error).removesuffix(" Nothing was staged."))
     used = ground.spending.now(exact=True).since(begun)
     rung = record.rung.model_copy(update={"seconds": round(used.seconds, 3), "joules": used.joules})
     record = record.model_copy(update={"rung": rung})
