@@ -228,6 +228,20 @@ def test_an_attempt_over_several_intervals_sums_its_parts_and_is_seen_live(
     assert ledger.live() == []
 
 
+def test_an_attempt_can_ask_what_it_has_used_so_far(ledger: Ledger, sink: Sink) -> None:
+    window = ledger.open(1, 1, "x")
+    unread = window.joules_so_far()
+    burn(0.02)
+    first = window.joules_so_far(exact=True)
+    burn(0.02)
+    second = window.joules_so_far(exact=True)
+    window.close()
+    ledger.settle()
+
+    assert unread is None
+    assert 0 < (first or 0) < (second or 0) <= (sink.records[1].energy_joules or 0)
+
+
 def test_a_remote_call_has_two_rows_and_only_the_clients_is_settled(ledger: Ledger, sink: Sink) -> None:
     window = ledger.open(1, 1, "Python.HFOperation")
     current_window().remote(

@@ -51,7 +51,8 @@ FETCHED = (
     "download.after-switch",
 )  # fmt: skip
 TRAINED = (
-    "checkpoint.before-marker", "checkpoint.after-marker", "result.before-save", "result.after-save",
+    "checkpoint.before-marker", "checkpoint.after-marker", "rung.before-save", "rung.after-save", "result.before-save",
+    "result.after-save",
     "stage.before-pointer", "stage.after-pointer",
 )  # fmt: skip
 OPTIMISED = (
@@ -172,6 +173,7 @@ def test_a_kill_while_a_model_is_trained_costs_no_finished_work_and_stages_one_v
     resumed = [note for note in response.notes if note.startswith("resumed from the checkpoint of step")]
     assert (request.status, request.attempts) == (Status.COMPLETED, 2)
     assert versions == [found, response.new_version]
+    assert not (work.home.runs / "message-1" / "rungs").exists()
     assert staged is not None and staged.id == response.new_version
     if point.startswith("checkpoint"):
         step = 2 if point == "checkpoint.before-marker" else 4

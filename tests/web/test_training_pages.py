@@ -302,3 +302,20 @@ def test_the_trainings_and_the_power_are_read_from_postgresql_as_well(
     assert [(run["id"], run["state"]) for run in said] == [(number, "Error")]
     assert "none" in said[0]["error"]
     assert [point.machine_watts for point in power.points[:2]] == [4.5, 14.5]
+
+
+def test_an_ended_training_shows_its_rungs_its_scores_by_label_and_its_calibration(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path) as ask:
+        number = trained(ask, method="features")
+        run = ask("GET", f"/api/v1/trainings/{number}").said["run"]
+        page = ask.page(f"/trainings/{number}").said
+
+    (rung,) = run["ladder"]["rungs"]
+    assert (rung["name"], rung["state"], run["options"]["method"]) == ("features", "done", "features")
+    assert sum(map(sum, run["ladder"]["new_scores"]["confusion"])) == run["test_rows"]
+    for title in ("Rungs", "By label", "Confusion", "Calibration", "Learning curve"):
+        assert f"<h2>{title}</h2>" in page
+    assert "features (chosen)" in page
+    assert "more rows" in page

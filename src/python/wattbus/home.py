@@ -46,6 +46,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def features_file(self) -> Path:
+        """What frozen encoders made of the texts of trainings; a cache, made again where it is missing."""
+        return self.root / "features.sqlite"
+
+    @property
     def compiled(self) -> Path:
         """What engines have compiled of optimised models, a folder a version; it is made again where it is missing."""
         return self.root / "compiled"

@@ -45,6 +45,8 @@ MODEL_POINTS = (
     "download.after-switch",
     "checkpoint.before-marker",
     "checkpoint.after-marker",
+    "rung.before-save",
+    "rung.after-save",
     "result.before-save",
     "result.after-save",
     "optimise.before-convert",

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 from iop import Message, PydanticMessage
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from wattbus.training_report import LadderReport, Method, TargetMetric
+
 
 class WattbusMessage(PydanticMessage):
     """Base of our messages: unknown fields are refused, secret fields are named."""
@@ -103,6 +105,32 @@ class TrainRequest(PydanticMessage):
     p_of_train: float = Field(
         default=0.8, gt=0, lt=1, description="share of the rows that train; the rest tests"
     )
+    method: Method | None = Field(
+        default=None,
+        description="features, lora, last-layers, full, or auto: from the cheapest on; left out: auto with a target or "
+        "a budget, else full",
+    )
+    target: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        strict=False,
+        description="auto ends at the first that reaches it, such as 0.8",
+    )
+    target_metric: TargetMetric = Field(default="accuracy", description="what the target is set for")
+    energy_budget_wh: float | None = Field(
+        default=None, gt=0, strict=False, description="watt-hours; no more is begun than what is left of them"
+    )
+    class_weights: JsonValue = Field(
+        default=None, description='balanced, or a weight by label, such as {"1": 2.0}'
+    )
+    early_stopping_patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        strict=False,
+        description="evaluations without a better one, after which it ends with the best",
+    )
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -151,6 +179,9 @@ class TrainResponse(WattbusMessage):
     notes: list[str] = []
     objective: str = "text-classification"
     task: str = Field(default="text-classification", description="of the item that can serve the new version")
+    ladder: LadderReport = Field(
+        default=LadderReport(), description="what each way to train came to, and the scores in detail"
+    )
 
 
 class OverrideRequest(WattbusMessage):

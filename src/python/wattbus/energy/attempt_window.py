@@ -58,6 +58,10 @@ class NullWindow:
     ) -> None:
         """Say that the work was done elsewhere: adds the remote row, and makes the own row the client's."""
 
+    def joules_so_far(self, *, exact: bool = False) -> float | None:
+        """Return what the attempt used until the last reading, None where that is not known; ``exact`` reads now."""
+        return None
+
     def cut_off(self) -> None:
         """Say that the attempt was cut off by the death of its process: its record is partial."""
 
@@ -234,6 +238,11 @@ class Window(NullWindow):
                 seconds = self._ledger.cpu.child(child.pid)
                 if seconds is not None and not child.exact:
                     child.seconds = max(child.seconds, seconds - child.since_seconds)
+
+    def joules_so_far(self, *, exact: bool = False) -> float | None:
+        if exact:
+            self._ledger.settle()
+        return self._ledger.joules_of(self)
 
     def so_far(self) -> EnergyRecord:
         """Return the record as it would be if the attempt ended now."""

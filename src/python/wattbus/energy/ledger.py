@@ -157,6 +157,12 @@ class Ledger:
                 records.append(self._settled(window.so_far(), account, live=True))
         return records
 
+    def joules_of(self, window: Window) -> float | None:
+        """Return what an attempt that runs has used as of the last reading; None where that is not known."""
+        if window.account is None:
+            return None
+        return self._settled(window.so_far(), window.account, live=True).energy_joules
+
     def recent(self) -> list[IntervalRecord]:
         """Return the newest readings with their buckets, one a second, the oldest first."""
         return list(self._recent.copy())

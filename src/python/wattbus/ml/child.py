@@ -59,6 +59,13 @@ class Child:
     memory: OomWatch = field(default_factory=OomWatch)
     looked: float = 0.0  # when its memory was looked at last
 
+    def tell(self, told: dict[str, Any]) -> None:
+        """Write it a line."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its status tells why
+            self.process.stdin.write(json.dumps(told).encode() + b"\n")
+            self.process.stdin.flush()
+
     def reap(self, wait_seconds: float) -> bool:
         """Wait for the end and read the CPU time; tell whether it ended. What it has left behind ends with it."""
         deadline = time.monotonic() + wait_seconds
@@ -125,10 +132,7 @@ def start_child(
             process_group=0,
         )
     child = Child(process, begun)
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it ended at once: its status tells why
-        process.stdin.write(json.dumps(told).encode() + b"\n")
-        process.stdin.flush()
+    child.tell(told)
     return child
 
 

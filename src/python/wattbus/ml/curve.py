@@ -37,14 +37,15 @@ class CurvePoint:
 
 
 class Curve:
-    """The curve of one run folder, to be written by the process that trains."""
+    """The curve of one run folder, to be written by the process that trains; ``after`` so many steps of others."""
 
-    def __init__(self, run_folder: Path) -> None:
+    def __init__(self, run_folder: Path, after: int = 0) -> None:
         self._file = run_folder / CURVE
+        self._after = after
 
     def begin(self, step: int) -> None:
         """Keep what an earlier attempt has written up to the step that the training goes on from."""
-        kept = [point for point in read_curve(self._file.parent) if point.step <= step]
+        kept = [point for point in read_curve(self._file.parent) if point.step <= self._after + step]
         aside = self._file.with_suffix(".part")
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_FILE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -54,14 +55,16 @@ class Curve:
     def loss(self, step: int, total: int, loss: float) -> None:
         """Keep the loss of a step, where it is one of those that are kept."""
         if step == 1 or step == total or step % max(1, -(-total // MOST_LOSSES)) == 0:
-            self._add(CurvePoint(step, total, time.time_ns() // 1000, loss))
+            self._add(step, total, loss, {})
 
     def evaluation(self, step: int, total: int, evaluated: Mapping[str, Any]) -> None:
         """Keep the metrics of an evaluation on the way, as the Trainer names them."""
         metrics = {name: float(evaluated[f"eval_{name}"]) for name in _METRICS if f"eval_{name}" in evaluated}
-        self._add(CurvePoint(step, total, time.time_ns() // 1000, None, metrics))
+        self._add(step, total, None, metrics)
 
-    def _add(self, point: CurvePoint) -> None:
+    def _add(self, step: int, total: int, loss: float | None, metrics: dict[str, float]) -> None:
+        now = time.time_ns() // 1000
+        point = CurvePoint(self._after + step, self._after + total, now, loss, metrics)
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, OWNER_FILE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(_line(point))

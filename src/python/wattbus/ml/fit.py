@@ -35,6 +35,17 @@ MEGABATCH = 2
 
 
 @dataclass(frozen=True)
+class Course:
+    """What one way to train asks for beyond TrainingArguments."""
+
+    loss_weights: Sequence[float] | None = None  # by class
+    patience: int | None = None  # evaluations without a better one, after which it ends with the best
+    best_metric: str = "accuracy"
+    learning_rate: float | None = None  # where the request names none
+    after_step: Callable[[int, int], bool] = lambda _step, _total: False  # true ends it there
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What the fitting was."""
 
@@ -46,6 +57,7 @@ class Fitted:
     batch_size: int
     precision: str
     notes: tuple[str, ...]
+    total_steps: int = 0
 
 
 @dataclass
@@ -103,6 +115,7 @@ def fit(
     score: Callable[[Any, Any], TrainMetrics] = _score,
     begin_epoch: Callable[[int], None] = _same_rows,
     eval_batch: int = EVAL_BATCH,
+    course: Course = Course(),  # frozen
 ) -> Fitted:
     """Train ``base.model`` in place, from ``checkpoint`` if there is one; TrainingFailed when the loss is no number.
 
@@ -110,8 +123,9 @@ def fit(
     rows that train, by default in tokens. ``score`` compares arrays of truths and of answers. ``begin_epoch`` is told
     the number of each epoch before its first row is asked for.
     """
-    from transformers import Trainer, TrainerCallback, set_seed
+    from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, set_seed
 
+    arguments = _with_course(arguments, course)
     settings, notes = _settings(base, arguments, batch_size, eval_batch, seed, folder)
     order = LengthGroups(
         lengths=[len(row["input_ids"]) for row in train_rows] if lengths is None else lengths,
@@ -155,6 +169,8 @@ def fit(
             is_due = step % max(1, math.floor(total * CHECKPOINT_SHARE)) == 0 and step < total
             if saves_by_itself and is_due and now - self.saved >= CHECKPOINT_SECONDS:
                 control.should_save = True
+            if course.after_step(step, total):
+                control.should_training_stop = True
 
         def on_evaluate(self, _args: Any, state: Any, _control: Any, metrics: Any = None, **_: Any) -> None:
             curve.evaluation(state.global_step, state.max_steps, metrics or {})
@@ -173,7 +189,10 @@ def fit(
         data_collator=base.collate,
         compute_metrics=lambda evaluated: score(evaluated.label_ids, evaluated.predictions).measured(),
         preprocess_logits_for_metrics=_answers,
-        callbacks=[Watch()],
+        compute_loss_func=None
+        if course.loss_weights is None
+        else _weighted_loss(course.loss_weights, settings.label_smoothing_factor),
+        callbacks=[Watch(), *([EarlyStoppingCallback(course.patience)] if course.patience else [])],
     )
     set_seed(seed)
     begun = time.monotonic()
@@ -197,6 +216,7 @@ def fit(
         batch_size=int(settings.per_device_train_batch_size),
         precision="bf16" if settings.bf16 else "fp32",
         notes=notes,
+        total_steps=int(trainer.state.max_steps),
     )
 
 
@@ -209,6 +229,45 @@ def default_learning_rate(hidden_size: int | None) -> float:
     if hidden_size is None or hidden_size > 512:
         return 5e-5
     return 3e-4 if hidden_size <= 384 else 1e-4
+
+
+def _with_course(arguments: Mapping[str, Value], course: Course) -> Mapping[str, Value]:
+    """Return the arguments with what the course needs of them; BadRequest where they forbid it."""
+    added: dict[str, Value] = {}
+    if course.learning_rate is not None:
+        added["learning_rate"] = course.learning_rate
+    if course.patience is None:
+        return {**added, **arguments}
+    if arguments.get("eval_strategy") == "no" or arguments.get("load_best_model_at_end") is False:
+        raise BadRequest(
+            "early_stopping_patience needs evaluations on the way and keeps the best version: leave eval_strategy=no "
+            "and load_best_model_at_end=false out."
+        )
+    added |= {
+        "eval_strategy": "epoch",
+        "load_best_model_at_end": True,
+        "metric_for_best_model": course.best_metric,
+    }
+    return {**added, **arguments}
+
+
+def _weighted_loss(weights: Sequence[float], smoothing: float) -> Callable[..., Any]:
+    """Return the cross entropy with a weight by class, as the Trainer calls it."""
+    import torch
+
+    by_class = torch.tensor(list(weights), dtype=torch.float32)
+
+    def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+        each = torch.nn.functional.cross_entropy(
+            outputs.logits.float(),
+            labels,
+            weight=by_class.to(labels.device),
+            label_smoothing=smoothing,
+            reduction="sum",
+        )
+        return each / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+    return loss
 
 
 def _settings(

@@ -1,4 +1,4 @@
-"""A training in full, for every objective: read, split, ask the old model, train all of it, ask the new model."""
+"""A training in full, for objectives without a ladder: ask the old model, train all of it, ask the new model."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from wattbus import killpoints
-from wattbus.home import make_owner_folder, sync_folder, write_durably
+from wattbus.home import make_owner_folder, sync_folder
 from wattbus.ml.checkpoints import newest_complete, step_of
 from wattbus.ml.curve import Curve
 from wattbus.ml.examples import batch_size_for, split_rows
 from wattbus.ml.loading import Loaded
-from wattbus.ml.objectives.base import UsableRows
 from wattbus.ml.objectives.known import find_objective
 from wattbus.ml.objectives.reading import read_rows
+from wattbus.ml.outcome import DEFAULT_SEED, dropped_note, finished_before, keep_result, library_versions
 from wattbus.ml.retokenising import NEW_TOKENIZER_NOTE, RETOKENISED, with_new_tokenizer
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.train_spec import EXAMPLES_SHOWN, TrainResult, TrainSpec, reject_unsafe_folder
 from wattbus.ml.training_options import parse_options
-
-RESULT = "result.json"
-DEFAULT_SEED = 42
 
 
 def train_in_full(spec: TrainSpec, progress: Callable[..., None]) -> TrainResult:
@@ -38,8 +34,8 @@ def train_in_full(spec: TrainSpec, progress: Callable[..., None]) -> TrainResult
     progress("reading rows")
     tables = TrainingTables(spec.table_url)
     rows = read_rows(tables.rows(spec.table, spec.columns, spec.limit), spec)
-    notes += _dropped_note(rows, spec)
-    fingerprint = spec.fingerprint(f"{rows.digest} {_versions()}")
+    notes += dropped_note(rows.dropped, spec.columns)
+    fingerprint = spec.fingerprint(f"{rows.digest} {library_versions()}")
     if (done := finished_before(spec.run_folder, fingerprint)) is not None:
         return done
     split = split_rows(rows.strata, spec.p_of_train, seed)
@@ -130,35 +126,13 @@ def train_in_full(spec: TrainSpec, progress: Callable[..., None]) -> TrainResult
         layers=base.layers,
         class_path=base.class_path,
         framework="pytorch",
-        framework_version=_versions().split()[0],
+        framework_version=library_versions().split()[0],
         dataset_bytes=rows.bytes,
     )
-    if killpoints.ARMED:
-        killpoints.reached("result.before-save")
-    write_durably(spec.run_folder / RESULT, result.model_dump_json(indent=1).encode())
-    if killpoints.ARMED:
-        killpoints.reached("result.after-save")
+    keep_result(spec.run_folder, result)
     shutil.rmtree(work)  # three times the model each, and of no more use
     shutil.rmtree(spec.run_folder / RETOKENISED, ignore_errors=True)
     return result
-
-
-def finished_before(run_folder: Path, fingerprint: str) -> TrainResult | None:
-    """Return the stored result when this very training ended before and its model is still there."""
-    try:
-        stored = TrainResult.model_validate_json((run_folder / RESULT).read_bytes())
-    except (OSError, ValueError):
-        return None
-    if stored.fingerprint != fingerprint or not any(stored.model_folder.glob("*.safetensors")):
-        return None
-    note = "this training had ended before: its stored result is given, nothing was trained again."
-    return stored.model_copy(update={"notes": (*stored.notes, note)})
-
-
-def _dropped_note(rows: UsableRows, spec: TrainSpec) -> list[str]:
-    if not rows.dropped:
-        return []
-    return [f"{rows.dropped} rows without {' or '.join(spec.columns)} were left out."]
 
 
 def _num_labels(spec: TrainSpec, notes: list[str]) -> int | None:
@@ -183,9 +157,3 @@ def _save(base: Loaded, run_folder: Path) -> Path:
     aside.rename(final)
     sync_folder(run_folder)
     return final
-
-
-def _versions() -> str:
-    from importlib.metadata import version
-
-    return f"{version('torch')} {version('transformers')}"

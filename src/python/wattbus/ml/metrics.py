@@ -24,16 +24,22 @@ def classification_metrics(truth: Sequence[int], predicted: Sequence[int]) -> Tr
 
 
 def predict(model: Any, collate: Any, encoded: Sequence[dict[str, list[int]]], batch_size: int) -> list[int]:
-    """Return the class that ``model`` gives each tokenised row; rows of like length share a batch."""
+    """Return the class that ``model`` gives each tokenised row."""
+    return [int(answer) for answer in predict_logits(model, collate, encoded, batch_size).argmax(axis=1)]
+
+
+def predict_logits(model: Any, collate: Any, encoded: Sequence[dict[str, list[int]]], batch_size: int) -> Any:
+    """Return the logits of each tokenised row, (rows, labels), in float32; rows of like length share a batch."""
+    import numpy
     import torch
 
     by_length = sorted(range(len(encoded)), key=lambda row: len(encoded[row]["input_ids"]))
-    predicted = [0] * len(encoded)
+    logits: list[Any] = [None] * len(encoded)
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(by_length), batch_size):
             rows = by_length[start : start + batch_size]
             batch = collate([encoded[row] for row in rows]).to(model.device)
-            for row, answer in zip(rows, model(**batch).logits.argmax(-1).tolist(), strict=True):
-                predicted[row] = answer
-    return predicted
+            for row, answer in zip(rows, model(**batch).logits.float().cpu().numpy(), strict=True):
+                logits[row] = answer
+    return numpy.stack(logits)

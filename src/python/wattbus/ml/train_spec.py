@@ -10,10 +10,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from wattbus.errors import BadRequest, Refused
+from wattbus.ml.ladder_options import (
+    LADDER_FIELDS,
+    parse_budget,
+    parse_class_weights,
+    parse_method,
+    parse_patience,
+    parse_target,
+    parse_target_metric,
+    rungs_of,
+)
 from wattbus.ml.objectives.known import DEFAULT_OBJECTIVE, find_objective
 from wattbus.ml.tables import parse_limit, parse_url, without_secrets
 from wattbus.ml.tokenizing import check_vocabulary
 from wattbus.ml.training_options import parse_options
+from wattbus.training_report import LadderReport
 
 EXAMPLES_SHOWN = 20
 EXAMPLE_CHARACTERS = 300
@@ -40,6 +51,21 @@ class TrainSpec(BaseModel):
     options: dict[str, Any] = {}
     uploads: Path | None = None
     train_tokenizer: int | None = None
+    method: str | None = None  # None: full, or auto where there is a target or a budget
+    target: float | None = None
+    target_metric: str = "accuracy"
+    energy_budget_wh: float | None = None
+    class_weights: str | dict[str, float] | None = None
+    early_stopping_patience: int | None = None
+    engine_folder: Path | None = None  # an optimised version of the same encoder
+    features_file: Path | None = None  # where features are kept; None: nowhere
+
+    _method = field_validator("method", mode="before")(parse_method)
+    _target = field_validator("target", mode="before")(parse_target)
+    _target_metric = field_validator("target_metric", mode="before")(parse_target_metric)
+    _budget = field_validator("energy_budget_wh", mode="before")(parse_budget)
+    _weights = field_validator("class_weights", mode="before")(parse_class_weights)
+    _patience = field_validator("early_stopping_patience", mode="before")(parse_patience)
 
     @field_validator("model_folder", "run_folder", "uploads", mode="after")
     @classmethod
@@ -104,6 +130,8 @@ class TrainSpec(BaseModel):
     def _goes_together(self) -> TrainSpec:
         objective = find_objective(self.objective)
         objective.check_columns(self.columns)
+        asked = self._set_of_ladder()
+        objective.check_ladder([name for name in asked if (name, self.method) != ("method", "full")])
         if self.train_tokenizer is not None:
             if not objective.names_tokens:
                 raise BadRequest(
@@ -126,7 +154,20 @@ class TrainSpec(BaseModel):
     def fingerprint(self, rows_digest: str) -> str:
         """Return what must be the same for a checkpoint to go on: the spec, where it runs apart, and the rows."""
         told = self.shown().model_copy(update={"run_folder": Path("/")})
-        return hashlib.sha256(f"{told.model_dump_json()}\n{rows_digest}".encode()).hexdigest()
+        apart = {"engine_folder", "features_file"}
+        usual = set(LADDER_FIELDS) - set(self._set_of_ladder())
+        text = told.model_dump_json(exclude=apart | usual)
+        return hashlib.sha256(f"{text}\n{rows_digest}".encode()).hexdigest()
+
+    def _set_of_ladder(self) -> list[str]:
+        """Return the fields of the ladder that are not as they are when left out."""
+        fields = type(self).model_fields
+        return [name for name in LADDER_FIELDS if getattr(self, name) != fields[name].default]
+
+    @property
+    def rungs(self) -> tuple[str, ...]:
+        """Return the ways to train that are walked, the cheapest first."""
+        return rungs_of(self.method, self.target, self.energy_budget_wh)
 
 
 class TrainProgress(BaseModel):
@@ -193,7 +234,7 @@ class TrainResult(BaseModel):
     steps: int
     epochs: float
     optimizer: str
-    learning_rate: float
+    learning_rate: float | None  # None: the head was fitted without one
     batch_size: int
     precision: str  # fp32 or bf16
     seed: int
@@ -208,6 +249,7 @@ class TrainResult(BaseModel):
     dataset_bytes: int
     cpu_seconds: float | None = None  # of the child process; None when it was not read
     child_seconds: float | None = None  # from start to end of the child process
+    ladder: LadderReport = LadderReport()
 
 
 def reject_unsafe_folder(folder: Path) -> None:

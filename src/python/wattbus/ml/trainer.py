@@ -32,8 +32,8 @@ from wattbus.ml.train_spec import (
 __all__ = ["TrainMetrics", "TrainProgress", "TrainResult", "TrainSpec", "train"]
 
 LOCK_WAIT_SECONDS = 15.0
-# the three checkpoints that exist for a moment are three times the model each, then there is the new model
-DISK_PER_MODEL_BYTE = 10
+# the three checkpoints that exist for a moment are three times the model each, then there are the best and a new model
+DISK_PER_MODEL_BYTE = 11
 
 
 def train(
@@ -42,6 +42,7 @@ def train(
     on_progress: Callable[[TrainProgress], None] = lambda _: None,
     on_child: Callable[[int], None] = lambda _: None,
     on_cpu_seconds: Callable[[float], None] = lambda _: None,
+    joules: Callable[[bool], float | None] = lambda _exact: None,
     cancelled: Callable[[], bool] = lambda: False,
     memory_limit_bytes: int | None = None,
     time_limit_seconds: float | None = None,
@@ -50,7 +51,8 @@ def train(
 
     The same spec in the same run folder goes on from the newest complete checkpoint of an earlier attempt, or
     returns the stored result if that attempt had ended. ``on_child`` gets the process id as soon as there is
-    one, ``on_cpu_seconds`` what it had used, however it ended. Raises BadRequest or Refused on rows, names and
+    one, ``on_cpu_seconds`` what it had used, however it ended. ``joules`` is asked what this attempt used so far, None
+    where that is not known; with true, by a reading that is taken now. Raises BadRequest or Refused on rows, names and
     options that cannot be used, TrainingKilled when the process was killed from outside, TrainingFailed on
     everything else that ends a training: cancelled, limits, a loss that is no number, no memory, a full disk.
     """
@@ -69,7 +71,7 @@ def train(
         )
         try:
             on_child(child.process.pid)
-            ending = _follow(child, on_progress, cancelled, memory_limit_bytes, time_limit_seconds)
+            ending = _follow(child, on_progress, joules, cancelled, memory_limit_bytes, time_limit_seconds)
         finally:
             child.end()
             if child.cpu_seconds is not None:
@@ -89,6 +91,7 @@ class _Ending:
 def _follow(
     child: Child,
     on_progress: Callable[[TrainProgress], None],
+    joules: Callable[[bool], float | None],
     cancelled: Callable[[], bool],
     memory_limit_bytes: int | None,
     time_limit_seconds: float | None,
@@ -101,6 +104,8 @@ def _follow(
             told = TrainProgress.model_validate({name: event[name] for name in event if name != "event"})
             last_step = told.step if told.step is not None else last_step
             on_progress(told)
+        elif kind == "spent":
+            child.tell({"joules": joules(event.get("exact") is True)})
         elif kind == "result":
             return _Ending(result=TrainResult.model_validate(event["result"]), last_step=last_step)
         elif kind == "error":

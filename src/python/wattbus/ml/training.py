@@ -1,6 +1,7 @@
 """The training itself, in a child process: ``python -m wattbus.ml.training SPEC.json`` tells JSON lines on stdout.
 
-Events: ``{"event": "progress", ...}`` (fields of TrainProgress), ``{"event": "error", "kind", "message"}`` and
+Events: ``{"event": "progress", ...}`` (fields of TrainProgress), ``{"event": "error", "kind", "message"}``,
+``{"event": "spent", "exact": true}``, which the parent answers on stdin with ``{"joules": 12.5}``, and
 ``{"event": "result", "result": {...}}`` once ``result.json`` is written. Exit status: 0 done, 2 an error in words,
 1 anything else (the traceback is on stderr), 3 the parent is gone.
 """
@@ -18,7 +19,10 @@ from typing import Any
 from safetensors import SafetensorError
 
 from wattbus.errors import TrainingFailed, WattbusError
+from wattbus.ml.by_ladder import train_by_ladder
 from wattbus.ml.in_full import train_in_full
+from wattbus.ml.objectives.known import find_objective
+from wattbus.ml.spending import Parent
 from wattbus.ml.train_spec import TrainProgress, TrainSpec
 
 
@@ -32,6 +36,10 @@ class Events:
         """Write one event."""
         self._file.write(json.dumps({"event": event, **fields}) + "\n")
         self._file.flush()
+
+    def ask_parent(self) -> Parent:
+        """Return who answers what is asked here."""
+        return Parent(lambda exact: self.send("spent", exact=exact))
 
     def progress(self, stage: str, **fields: Any) -> None:
         """Tell a stage or a step."""
@@ -64,8 +72,11 @@ def load_spec(path: Path, attended: bool) -> TrainSpec:
     told = json.loads(path.read_bytes())
     if attended:
         told["table_url"] = json.loads(read_line(0))["table_url"]
-        leave_with_parent()
     return TrainSpec.model_validate(told)
+
+
+def _unknown(_exact: bool) -> float | None:
+    return None
 
 
 def _disk_full(error: BaseException) -> bool:
@@ -83,7 +94,11 @@ def main() -> int:
     os.dup2(2, 1)  # libraries print: into the log, not among the events
     try:
         spec = load_spec(given.spec, given.attended)
-        result = train_in_full(spec, events.progress)
+        joules = events.ask_parent().joules if given.attended else _unknown
+        if find_objective(spec.objective).has_ladder:
+            result = train_by_ladder(spec, events.progress, joules)
+        else:
+            result = train_in_full(spec, events.progress)
     except WattbusError as error:
         events.send("error", kind=type(error).__name__, message=str(error))
         return 2

@@ -142,6 +142,7 @@ class TuningOperation(Metered, BusinessOperation):
                 on_progress=self._tell,
                 on_child=window.watch_child,
                 on_cpu_seconds=window.add_child_cpu_seconds,
+                joules=lambda exact: window.joules_so_far(exact=exact),
                 cancelled=over,
             )
         except TrainingKilled as error:
@@ -154,6 +155,8 @@ class TuningOperation(Metered, BusinessOperation):
                 raise _ended(str(error), cancelled) from error
             raise
         self._tell_resumed(result)
+        if len(result.ladder.rungs) > 1:
+            self.log_info(result.ladder.outcome)
         return result
 
     def _spec(self, request: TrainRequest, old: ModelVersion) -> TrainSpec:
@@ -174,7 +177,20 @@ class TuningOperation(Metered, BusinessOperation):
             run_folder=context.place().home.runs / name,
             options=request.options(),
             uploads=context.place().home.uploads,
+            method=request.method,
+            target=request.target,
+            target_metric=request.target_metric,
+            energy_budget_wh=request.energy_budget_wh,
+            class_weights=request.class_weights,  # type: ignore[arg-type]
+            early_stopping_patience=request.early_stopping_patience,
+            engine_folder=self._engine(old),
+            features_file=context.place().home.features_file,
         )
+
+    def _engine(self, old: ModelVersion) -> Path | None:
+        """Return the live version where it is an optimised form of the one that is trained."""
+        live = self._models.current(self.model_name)
+        return None if live.id == old.id else live.path
 
     def _stage(self, result: TrainResult, old: ModelVersion, spec: TrainSpec) -> ModelVersion:
         from wattbus.ml.objectives.known import find_objective
@@ -197,6 +213,7 @@ class TuningOperation(Metered, BusinessOperation):
                 "table": spec.table,
                 "columns": list(spec.columns),
                 "train_rows": result.train_rows,
+                "method": result.ladder.chosen,
                 "message_id": None if now is None else now.message_id,
             },
             note=f"fine-tuned from {old.id} on {result.train_rows} rows of {spec.table}",
@@ -258,6 +275,7 @@ def _response(result: TrainResult, old: ModelVersion, new: ModelVersion) -> Trai
         notes=notes,
         objective=result.objective,
         task=find_objective(result.objective).task,
+        ladder=result.ladder,
     )
 
 

@@ -68,7 +68,19 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         Example("One vector for a text", {"inputs": "Two cats sleep.", "pooling": "mean", "normalize": True},
                 ("feature-extraction",)),
     ),
-    "TrainRequest": (Example("Twenty rows, one epoch", _TRAINING),),
+    "TrainRequest": (
+        Example("Twenty rows, one epoch", _TRAINING),
+        Example(
+            "Cheapest first, to a target within a budget",
+            {
+                "columns": "ReviewLabel,ReviewText",
+                "table": "iris.Review",
+                "limit": 512,
+                "target": 0.5,
+                "energy_budget_wh": 2.0,
+            },
+        ),
+    ),
     "OverrideRequest": (Example("Publish what was trained", {}),),
     "OptimiseRequest": (
         Example("All candidates, on a table", {"table": "iris.Review", "text_column": "ReviewText", "limit": 100}),

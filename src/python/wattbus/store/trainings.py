@@ -17,6 +17,7 @@ from wattbus.energy.record import Scope
 from wattbus.errors import BadRequest
 from wattbus.store.rows import Header
 from wattbus.store.tables import TRAININGS, Status, attempts, bodies, energy, messages
+from wattbus.training_report import LadderReport
 
 #: A longer body is none of a training that a person has written; it is not read for a list.
 _LONGEST_BODY = 200_000
@@ -80,6 +81,7 @@ class TrainingRun:
     seconds: float | None = None
     notes: list[str] = field(default_factory=list)
     energy: TrainingEnergy | None = None
+    ladder: LadderReport | None = None  # trainings before there were ladders have none
 
 
 def list_trainings(engine: Engine, *, limit: int = 50, before_id: int | None = None) -> list[TrainingRun]:
@@ -174,7 +176,7 @@ def _run(
         columns=str(request.get("columns", "")),
         limit=request.get("limit"),
         p_of_train=request.get("p_of_train"),
-        options={name: value for name, value in request.items() if name not in _OWN_FIELDS},
+        options=_options(request),
         model=response.get("model", model),
         old_version=response.get("old_version"),
         new_version=response.get("new_version"),
@@ -188,10 +190,28 @@ def _run(
         seconds=response.get("seconds"),
         notes=response.get("notes", []),
         energy=used,
+        ladder=_ladder(response.get("ladder")),
     )
 
 
 _OWN_FIELDS = frozenset({"table", "columns", "limit", "p_of_train"})
+
+
+def _options(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked beside the rows; a metric without a target was not asked for."""
+    given = {name: value for name, value in request.items() if name not in _OWN_FIELDS and value is not None}
+    if "target" not in given and given.get("target_metric") == "accuracy":
+        given.pop("target_metric")
+    return given
+
+
+def _ladder(told: Any) -> LadderReport | None:
+    """Read the report of a ladder; None where there is none, or one of another release that does not fit."""
+    try:
+        found = LadderReport.model_validate(told)
+    except ValueError:
+        return None
+    return found if found.rungs else None
 
 
 def _parsed(body: str | None) -> dict[str, Any]:

@@ -66,6 +66,24 @@ class TrainingView:
             ("operations", [((one.time_us - since) / 1e6, one.operations_watts) for one in points]),
         ]
 
+    @property
+    def calibration(self) -> list[Line]:
+        """The calibration as lines of a chart: confidence, and the share that was right at it."""
+        scores = None if self.run.ladder is None else self.run.ladder.new_scores
+        bins = [] if scores is None else scores.calibration
+        known = [
+            (one.confidence, one.accuracy)
+            for one in bins
+            if one.confidence is not None and one.accuracy is not None
+        ]
+        return [("new model", known), ("as sure as right", [(0.0, 0.0), (1.0, 1.0)])] if known else []
+
+    @property
+    def learning(self) -> list[Line]:
+        """The learning curve as lines of a chart: by training rows."""
+        points = [] if self.run.ladder is None else self.run.ladder.learning_curve
+        return [("mean", [(point.rows, point.value) for point in points])]
+
 
 @dataclass(frozen=True)
 class Cancelled:

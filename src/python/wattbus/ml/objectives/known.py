@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wattbus.errors import BadRequest, UnknownName
@@ -22,6 +22,7 @@ class ObjectiveFacts:
     metrics: tuple[str, ...] = ("accuracy", "precision", "recall", "f1")
     reads: str = "text"
     counts_labels: bool = True  # the number of labels can be asked for
+    has_ladder: bool = False  # there are cheaper ways than in full
 
     @property
     def names_tokens(self) -> bool:
@@ -44,6 +45,14 @@ class ObjectiveFacts:
         if twice is not None:
             raise BadRequest(f"columns names {twice!r} twice: {self._takes()} are different columns.")
 
+    def check_ladder(self, asked: Sequence[str]) -> None:
+        """Raise BadRequest where ``asked``, fields of a request, are for objectives with a ladder."""
+        if asked and not self.has_ladder:
+            raise BadRequest(
+                f"{', '.join(asked)} cannot be asked for with {self.name}, which is trained in full: leave "
+                f"{'it' if len(asked) == 1 else 'them'} out; text-classification has cheaper ways."
+            )
+
     def _takes(self) -> str:
         return ", or ".join(_in_order(each) for each in self.columns)
 
@@ -62,7 +71,7 @@ OBJECTIVES: Mapping[str, ObjectiveFacts] = {
     for facts in (
         ObjectiveFacts(
             "text-classification", (("label", "text"),), "ReviewLabel,ReviewText",
-            "text-classification", "textClassification",
+            "text-classification", "textClassification", has_ladder=True,
         ),
         ObjectiveFacts(
             "token-classification", (("tags", "words"),), "Tags,Words",

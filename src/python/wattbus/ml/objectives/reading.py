@@ -1,4 +1,4 @@
-"""How each objective reads its rows."""
+"""How each objective without a ladder reads its rows."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from wattbus.ml.objectives import (
     image_classification,
     masked_lm,
     next_sentence,
-    text_classification,
     token_classification,
 )
 from wattbus.ml.objectives.base import UsableRows
 from wattbus.ml.train_spec import TrainSpec
 
 _READERS: Mapping[str, Callable[[Iterable[tuple[Any, ...]], TrainSpec], UsableRows]] = {
-    "text-classification": text_classification.read,
     "token-classification": token_classification.read,
     "masked-lm": masked_lm.read,
     "causal-lm": causal_lm.read,
