@@ -298,7 +298,7 @@ def test_a_training_that_would_fill_the_disk_does_not_begin(ground: Path, tmp_pa
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.truncate(2 * 10**12)  # two terabytes on paper, no block on the disk
 
-    with pytest.raises(TrainingFailed, match=r"needs 20000\.00 GB in .* are free"):
+    with pytest.raises(TrainingFailed, match=r"needs 22000\.00 GB in .* are free"):
         train(spec_in(ground, "huge", model_folder=tmp_path))
 
     assert not (ground / "huge" / "spec.json").exists()
