@@ -259,6 +259,7 @@ def test_a_training_tells_its_scores_by_label_its_calibration_and_whether_more_r
 
 RUN = """
 import json, sys
+from wattbus import killpoints  # the order is for this process and its child
 from wattbus.ml.trainer import TrainSpec, train
 train(TrainSpec.model_validate_json(sys.argv[1]), joules=lambda exact: 1.0)
 """
