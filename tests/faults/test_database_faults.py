@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import psycopg
 import pytest
@@ -29,7 +30,8 @@ from wattbus.energy.feed import NullFeed
 from wattbus.errors import StoreBusy
 from wattbus.home import Home
 from wattbus.store.queries import list_events
-from wattbus.store.store import counts
+from wattbus.store.rows import Claimed
+from wattbus.store.store import Store, counts
 from wattbus.store.tables import attempts, messages
 
 
@@ -48,6 +50,51 @@ def test_messages_go_on_when_every_connection_is_cut_again_and_again(
     assert done == {"completed": sent}
     assert any("the store works again after" in line.text for line in told)
     assert _healthy(tmp_path, url)
+
+
+def test_what_was_claimed_in_a_commit_without_an_answer_is_not_overtaken(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with testing.production(echo_production(), tmp_path, store_url=postgres_url) as bus:
+        store = bus.production.store
+        lost = _lose_the_answer_to_the_next_claim(store, monkeypatch)
+        with monkeypatch.context() as still:
+            still.setattr(store, "_is_well", lambda: False)  # nobody looks after it but the next commit
+            bus.submit("Echo", Text("claimed, and in nobody's hands"))
+            assert lost.wait(10)
+            bus.submit("Echo", Text("accepted later"))
+            until(lambda: counts(store.engine).get("Completed", 0) >= 2, "one of the two is answered", 30)
+        _wait_until_done(bus, 2)
+
+    assert _healthy(tmp_path, postgres_url)
+
+
+def _lose_the_answer_to_the_next_claim(store: Store, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let the database commit the next claim, and lose the connection, for longer than is insisted on an answer."""
+    lost = threading.Event()
+    transactions = store._transactions
+    connection: Any = transactions._connection.driver_connection
+    commit, open_attempt = connection.commit, transactions._open
+    claimed: list[Claimed] = []
+
+    def opened(*given: Any) -> Claimed:
+        claimed.append(open_attempt(*given))
+        return claimed[-1]
+
+    def committed() -> None:
+        commit()
+        if claimed:
+            connection.close()
+            raise psycopg.OperationalError("the connection was lost")
+
+    def gives_up(_step: Callable[[], object]) -> NoReturn:
+        lost.set()
+        raise psycopg.OperationalError("the database is away")
+
+    monkeypatch.setattr(transactions, "_open", opened)
+    monkeypatch.setattr(connection, "commit", committed)
+    monkeypatch.setattr(transactions._line, "insist", gives_up)
+    return lost
 
 
 @pytest.mark.heavy

@@ -354,6 +354,15 @@ class Statements:
             "of_number",
             "detail_",
         )
+        self.is_running = prepared(
+            select(attempts.c.number).where(
+                attempts.c.message_id == bindparam("of_message"),
+                attempts.c.number == bindparam("of_number"),
+                attempts.c.outcome == running,
+            ),
+            "of_message",
+            "of_number",
+        )
         self.end_message = Change(
             update(messages)
             .where(messages.c.id == CHANGED.c.column1)

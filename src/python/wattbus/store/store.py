@@ -430,8 +430,8 @@ class Store:
                 self.flush()
         except StoreError:
             return False
-        for claimed in self._transactions.take_unheld():
-            self.give_back(claimed)
+        if self._transactions.has_unheld:
+            self._writer.submit_later(Notes())
         if not self._troubles.there or self.space.is_low:
             return roomy_again
         said = self._troubles.ended()

@@ -20,6 +20,7 @@ from wattbus.store.rows import Attempt, Claimed, Header, handed_over
 from wattbus.store.slots import Intake, Slot
 from wattbus.store.statements import Statements
 from wattbus.store.tables import Outcome, Status
+from wattbus.store.units import unhandled
 from wattbus.store.writer import Unit
 
 LEASE_SECONDS = 30.0
@@ -182,6 +183,7 @@ class StoreTransactions:
         """Apply all units in one transaction; with nothing applied if one of them cannot be."""
         given: list[tuple[Slot, Claimed]] = []
         ahead: list[tuple[Intake, Claimed]] = []
+        put_back: list[Claimed] = []
         committing = False
         try:
             self._begin()
@@ -192,6 +194,7 @@ class StoreTransactions:
                 self._cursor, self._statements, self._new_id, self._clock.now_us(), self._clock.steady_us(),
                 self.depths,
             )  # fmt: skip
+            put_back = self._put_back_unheld(batch)
             for unit in units:
                 unit.apply(batch)
             self._hand_over(batch, given, ahead)
@@ -216,6 +219,7 @@ class StoreTransactions:
             if not (committing and self._was_committed([claimed for _, claimed in (*given, *ahead)])):
                 self._roll_back()
                 self._empty.clear()
+                self._unheld.extendleft(reversed(put_back))
                 for slot, _ in reversed(given):
                     self._slots[slot.queue].appendleft(slot)
                 for intake, _ in ahead:
@@ -296,7 +300,7 @@ class StoreTransactions:
             return False
 
     def _resolve_doubts(self) -> None:
-        """Put back what was claimed in transactions of which nobody knew whether they were committed."""
+        """Learn of transactions whose commit got no answer; what was claimed in those that were made, nobody holds."""
         while self._in_doubt:
             xid, claimed = self._in_doubt[0]
             if self._ended_well(xid):
@@ -307,9 +311,23 @@ class StoreTransactions:
         """Note that a message is claimed in the database and in nobody's hands."""
         self._unheld.append(claimed)
 
-    def take_unheld(self) -> list[Claimed]:
-        """Return what is claimed and in nobody's hands; from now on it is the caller's to put back."""
-        return [self._unheld.popleft() for _ in range(len(self._unheld))]
+    @property
+    def has_unheld(self) -> bool:
+        """Tell whether something is claimed and in nobody's hands: the next commit puts it back."""
+        return bool(self._unheld)
+
+    def _put_back_unheld(self, batch: Batch) -> list[Claimed]:
+        """Put back what is claimed and in nobody's hands, and return it.
+
+        That comes before anything is claimed: what was accepted later must not overtake it.
+        """
+        taken = [self._unheld.popleft() for _ in range(len(self._unheld))]
+        for claimed in taken:
+            # An earlier commit of this, which got no answer, may have been made.
+            running = self._statements.is_running.run(self._cursor, (claimed.header.id, claimed.attempt))
+            if running.fetchone() is not None:
+                unhandled(claimed, self.hold_no_more).apply(batch)
+        return taken
 
     def _ended_well(self, xid: str) -> bool:
         self._cursor.execute("SELECT pg_xact_status(%s::xid8)", (xid,))

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wattbus.energy.record import EnergyRecord, EnergyStatus, Tier
 from wattbus.errors import QueueFull, StoreBusy, StoreError, StoreFailed, StoreFull, UsedKey, WattbusError
@@ -15,7 +15,9 @@ from wattbus.store.batch import Batch
 from wattbus.store.rows import Body, Claimed, Event, Header, ProcessRow, accepted, energy_row
 from wattbus.store.slots import Slot, closed_gate
 from wattbus.store.tables import Status
-from wattbus.store.transactions import StoreTransactions
+
+if TYPE_CHECKING:
+    from wattbus.store.transactions import StoreTransactions
 
 
 class Acceptance:
