@@ -61,7 +61,7 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.PythonDoor
     [
         ({"table": "Reviw"}, "did you mean 'Review'"),
         ({"columns": "label,txet"}, "did you mean 'text'"),
-        ({"columns": "label"}, "two are needed"),
+        ({"columns": "label"}, "takes 2 columns"),
         ({"table": "Empty"}, "no rows|empty|0 rows"),
         ({"table": "OneClass"}, "same label"),
         ({"p_of_train": 1.0}, "p_of_train"),

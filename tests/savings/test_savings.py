@@ -373,7 +373,10 @@ def test_the_process_of_a_sample_ends_with_its_parent(tmp_path: Path) -> None:
 
     child.process.stdin.close()
 
-    assert child.reap(120) and child.status == 3
+    try:
+        assert child.reap(120) and child.status == 3
+    finally:
+        child.end()
 
 
 def test_a_machine_without_a_power_source_says_why_there_are_no_joules() -> None:
