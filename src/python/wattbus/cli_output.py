@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ import typer
 
 from wattbus import words
 from wattbus.config import Config, read_config
+from wattbus.errors import NotRunning
 from wattbus.home import Home
 
 if TYPE_CHECKING:
@@ -83,3 +85,17 @@ def reading() -> Engine:
 
     config = configured()
     return open_engine(Home.find(config.home), config.store_url, read_only=True)
+
+
+@contextlib.contextmanager
+def store_if_there() -> Iterator[Engine | None]:
+    """Open the store for reading; None where there is none yet."""
+    try:
+        engine = reading()
+    except NotRunning:
+        yield None
+        return
+    try:
+        yield engine
+    finally:
+        engine.dispose()

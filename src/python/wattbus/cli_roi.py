@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
-from wattbus.errors import BadRequest, NotRunning
+from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table, store_if_there
+from wattbus.errors import BadRequest
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from wattbus.roi import Kept
 
 roi = typer.Typer(help="What a way to spend less energy returns.", no_args_is_help=True)
@@ -92,7 +88,7 @@ def new(
     given = _flat(_read(file)) if file is not None else {}
     given |= {field: value for field, value in options.items() if value is not None}
     draft = _draft({**given, "name": name})
-    with _store() as engine:
+    with store_if_there() as engine:
         analysis = analysed(draft, engine, _intensity())
     content = analysis.model_dump(mode="json", exclude_none=True)
     made = keep_document(home(), configured().store_url, KIND, draft.name, content)
@@ -104,7 +100,7 @@ def ls(as_json: JsonOption = False) -> None:
     """List the kept analyses, the one that was saved last first."""
     from wattbus.roi import list_analyses, outcome_of
 
-    with _store() as engine:
+    with store_if_there() as engine:
         found = [] if engine is None else list_analyses(engine)
     outcomes = [outcome_of(one.analysis) for one in found]
     if as_json:
@@ -234,20 +230,6 @@ def _kept(name: str, version: int | None) -> Kept:
     engine = reading()
     try:
         return kept_analysis(engine, name, version)
-    finally:
-        engine.dispose()
-
-
-@contextlib.contextmanager
-def _store() -> Iterator[Engine | None]:
-    """Open the store for reading; None where there is none yet."""
-    try:
-        engine = reading()
-    except NotRunning:
-        yield None
-        return
-    try:
-        yield engine
     finally:
         engine.dispose()
 

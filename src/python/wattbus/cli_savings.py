@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
+from wattbus.cli_output import (
+    JsonOption,
+    configured,
+    home,
+    plain,
+    say,
+    say_json,
+    say_table,
+    store_if_there,
+)
 from wattbus.errors import BadRequest, NotRunning, WattbusError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from wattbus.ml.models import ModelStore
     from wattbus.ml.tables import TrainingTables
     from wattbus.savings import Counterfactual, Run
@@ -41,7 +46,7 @@ def table(
     from wattbus.savings.files import COLUMNS, csv_of, lines_of, markdown_of, sentences_of
     from wattbus.savings.report import report
 
-    with _store() as engine:
+    with store_if_there() as engine:
         found = report(engine, _models(), _tables(), days)
     if as_json:
         say_json(found)
@@ -79,7 +84,7 @@ def measure(
 
     tell = (lambda text: None) if as_json else say
     kept, refused = [], []
-    with _store() as engine:
+    with store_if_there() as engine:
         if engine is None:
             raise NotRunning("there is no store yet: start the production once, and there will be runs.")
         place = Place(home().create(), engine, _models(), _tables(), power_feed(configured()))
@@ -117,20 +122,6 @@ def _say_sample(run: Run, found: Counterfactual, *, quiet: bool) -> None:
     )
     if found.why_no_joules:
         say(f"No joules: {found.why_no_joules}. The seconds are kept.")
-
-
-@contextlib.contextmanager
-def _store() -> Iterator[Engine | None]:
-    """Open the store for reading; None where there is none yet."""
-    try:
-        engine = reading()
-    except NotRunning:
-        yield None
-        return
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _models() -> ModelStore:

@@ -7,14 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from wattbus.ml.classifier import Classifier, load_classifier
-from wattbus.ml.examples import Examples, Split, batch_size_for, label_order, read_examples, split_rows
+from wattbus.ml.examples import (
+    BATCH_MAX,
+    Examples,
+    Split,
+    batch_size_for,
+    label_order,
+    read_examples,
+    split_rows,
+)
 from wattbus.ml.feature_store import FeatureStore
 from wattbus.ml.features_rung import FEATURES
 from wattbus.ml.ground import EVAL_BATCH, Ground
 from wattbus.ml.ladder import Walked, walk
 from wattbus.ml.ladder_options import class_weights
 from wattbus.ml.metrics import classification_metrics, predict_logits
-from wattbus.ml.outcome import DEFAULT_SEED, dropped_note, finished_before, keep_result, library_versions
+from wattbus.ml.outcome import (
+    DEFAULT_SEED,
+    batch_note,
+    dropped_note,
+    finished_before,
+    keep_result,
+    library_versions,
+)
 from wattbus.ml.rung_records import RungRecords
 from wattbus.ml.scores import probabilities, score
 from wattbus.ml.spending import Spending
@@ -80,11 +95,7 @@ def train_by_ladder(
     evaluation = spending.now(exact=True).since(before)
 
     batch_size = batch_size_for(len(examples.texts))
-    if batch_size == 1 and "per_device_train_batch_size" not in options.arguments:
-        notes.append(
-            f"{len(examples.texts)} rows have no divisor from 2 to 32, so the batch size is 1: "
-            "per_device_train_batch_size=16 is faster."
-        )
+    notes += batch_note(len(examples.texts), BATCH_MAX, options.arguments)
     facts = _BaseFacts(base.old_note, base.class_path)
     del base  # each rung loads its own
     ground = Ground(

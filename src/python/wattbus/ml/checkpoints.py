@@ -64,3 +64,11 @@ def newest_complete(folder: Path, fingerprint: str) -> tuple[Path | None, int]:
     for path in others:
         shutil.rmtree(path)
     return keep, len(others)
+
+
+def removed_note(removed: int, goes_on_from: Path | None) -> list[str]:
+    """Say that checkpoints could not be used, and where the training begins."""
+    if not removed:
+        return []
+    begins = f"goes on from step {step_of(goes_on_from)}" if goes_on_from else "restarts from the beginning"
+    return [f"{removed} checkpoints were incomplete or of another training; the training {begins}."]

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from wattbus.home import make_owner_folder
-from wattbus.ml.checkpoints import newest_complete, step_of
+from wattbus.ml.checkpoints import newest_complete, removed_note, step_of
 from wattbus.ml.curve import Curve
 from wattbus.ml.ground import Ground, judged
 from wattbus.ml.pace import Pace
@@ -25,10 +25,7 @@ def climb_fitted(ground: Ground, name: str, *, measured: bool, steps_before: int
     folder = make_owner_folder(ground.spec.run_folder / CHECKPOINTS)
     mark = ground.fingerprint if name == "full" else f"{ground.fingerprint} {name}"
     checkpoint, removed = newest_complete(folder, mark)
-    notes = []
-    if removed:
-        goes_on = f"goes on from step {step_of(checkpoint)}" if checkpoint else "restarts from the beginning"
-        notes.append(f"{removed} checkpoints were incomplete or of another training; the training {goes_on}.")
+    notes = removed_note(removed, checkpoint)
     curve = Curve(ground.spec.run_folder, steps_before)
     curve.begin(step_of(checkpoint) if checkpoint else 0)
     pace = Pace(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
-from wattbus.home import make_owner_folder, sync_folder
-from wattbus.ml.checkpoints import newest_complete, step_of
+from wattbus.home import make_owner_folder
+from wattbus.ml.checkpoints import newest_complete, removed_note, step_of
 from wattbus.ml.curve import Curve
 from wattbus.ml.examples import batch_size_for, split_rows
-from wattbus.ml.loading import Loaded
 from wattbus.ml.objectives.known import find_objective
 from wattbus.ml.objectives.reading import read_rows
-from wattbus.ml.outcome import DEFAULT_SEED, dropped_note, finished_before, keep_result, library_versions
+from wattbus.ml.outcome import (
+    DEFAULT_SEED,
+    batch_note,
+    dropped_note,
+    finished_before,
+    keep_result,
+    library_versions,
+    save_model,
+)
 from wattbus.ml.retokenising import NEW_TOKENIZER_NOTE, RETOKENISED, with_new_tokenizer
 from wattbus.ml.tables import TrainingTables
 from wattbus.ml.train_spec import EXAMPLES_SHOWN, TrainResult, TrainSpec, reject_unsafe_folder
@@ -62,16 +67,10 @@ def train_in_full(spec: TrainSpec, progress: Callable[..., None]) -> TrainResult
 
     count = len(train_rows.rows) + len(test_rows.rows)
     batch_size = batch_size_for(count, learner.rows_at_once)
-    if batch_size == 1 and "per_device_train_batch_size" not in options.arguments:
-        notes.append(
-            f"{count} rows have no divisor from 2 to {learner.rows_at_once}, so the batch size is 1: "
-            f"per_device_train_batch_size={min(16, learner.rows_at_once)} is faster."
-        )
+    notes += batch_note(count, learner.rows_at_once, options.arguments)
     work = make_owner_folder(spec.run_folder / "checkpoints")
     checkpoint, removed = newest_complete(work, fingerprint)
-    if removed:
-        goes_on = f"goes on from step {step_of(checkpoint)}" if checkpoint else "restarts from the beginning"
-        notes.append(f"{removed} checkpoints were incomplete or of another training; the training {goes_on}.")
+    notes += removed_note(removed, checkpoint)
     curve = Curve(spec.run_folder)
     curve.begin(step_of(checkpoint) if checkpoint else 0)
     fitted = fit(
@@ -93,7 +92,7 @@ def train_in_full(spec: TrainSpec, progress: Callable[..., None]) -> TrainResult
     )
 
     progress("saving the new model")
-    saved = _save(base, spec.run_folder)
+    saved = save_model(base, spec.run_folder / "model")
 
     progress("evaluating the new model")
     fresh = rows.load(saved, None, seed)
@@ -141,19 +140,3 @@ def _num_labels(spec: TrainSpec, notes: list[str]) -> int | None:
         return spec.num_labels
     notes.append(f"num_labels {spec.num_labels} has no effect: {spec.objective} has outputs of its own.")
     return None
-
-
-def _save(base: Loaded, run_folder: Path) -> Path:
-    """Write the model and its tokenizer aside, make them durable, then give them their name."""
-    aside, final = run_folder / ".model.part", run_folder / "model"
-    shutil.rmtree(aside, ignore_errors=True)
-    make_owner_folder(aside)
-    base.save(aside)
-    for path in aside.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(aside)
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
-    sync_folder(run_folder)
-    return final

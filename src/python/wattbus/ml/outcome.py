@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from wattbus import killpoints
-from wattbus.home import write_durably
+from wattbus.home import make_owner_folder, sync_file, sync_folder, write_durably
+from wattbus.ml.examples import batch_size_for
+from wattbus.ml.loading import Loaded
 from wattbus.ml.train_spec import TrainResult
 
 RESULT = "result.json"
@@ -43,3 +47,30 @@ def library_versions() -> str:
     from importlib.metadata import version
 
     return f"{version('torch')} {version('transformers')}"
+
+
+def save_model(trained: Loaded, final: Path) -> Path:
+    """Write a model and its tokenizer aside, make them durable, then give the folder its name, and return it."""
+    aside = final.with_name(f".{final.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    make_owner_folder(final.parent)
+    make_owner_folder(aside)
+    trained.save(aside)
+    for path in aside.rglob("*"):
+        if path.is_file():
+            sync_file(path)
+    sync_folder(aside)
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    sync_folder(final.parent)
+    return final
+
+
+def batch_note(count: int, most: int, asked: Mapping[str, object]) -> list[str]:
+    """Say what is faster where so many rows leave a batch size of 1, and nobody has asked for it."""
+    if batch_size_for(count, most) > 1 or "per_device_train_batch_size" in asked:
+        return []
+    return [
+        f"{count} rows have no divisor from 2 to {most}, so the batch size is 1: "
+        f"per_device_train_batch_size={min(16, most)} is faster."
+    ]

@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from wattbus import killpoints
-from wattbus.home import make_owner_folder, sync_file, sync_folder, write_durably
+from wattbus.home import make_owner_folder, sync_folder, write_durably
 from wattbus.ml.classifier import Classifier
+from wattbus.ml.outcome import save_model
 from wattbus.training_report import LearningPoint, Rung
 
 FOLDER = "rungs"
@@ -66,20 +67,8 @@ class RungRecords:
         return any((self._folder / name).glob("*.safetensors")) or any(self._final.glob("*.safetensors"))
 
     def save_model(self, name: str, trained: Classifier) -> Path:
-        """Write the model of a rung aside, make it durable, then give it its name."""
-        aside, final = self._folder / f".{name}.part", self._folder / name
-        shutil.rmtree(aside, ignore_errors=True)
-        make_owner_folder(self._folder)
-        make_owner_folder(aside)
-        trained.save(aside)
-        for path in aside.rglob("*"):
-            if path.is_file():
-                sync_file(path)
-        sync_folder(aside)
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
-        sync_folder(self._folder)
-        return final
+        """Write the model of a rung, durably."""
+        return save_model(trained, self._folder / name)
 
     def keep(self, record: RungRecord) -> None:
         """Write down that a rung has ended, durably."""
