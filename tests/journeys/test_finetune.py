@@ -64,7 +64,7 @@ def test_the_ladder_ends_at_the_cheapest_rung_that_meets_the_target_and_a_small_
     # A budget for the features: no more is begun, and they are kept.
     assert (small.ladder.chosen, small.ladder.target_met) == ("features", False)
     assert "no rung met the target" in small.ladder.outcome
-    assert "did not reach for lora" in small.ladder.outcome
+    assert "did not reach for last-layers" in small.ladder.outcome
     assert {rung.state for rung in small.ladder.rungs[1:]} == {"skipped"}
     # No bound: the first rung that meets it is the last.
     walked = [rung.name for rung in high.ladder.rungs]

@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 import optimising
-import tinymodels
+from tinyencoders import TEXTS, bert, bert_with_a_head, gpt2, other
 from wattbus.ml.classifier import load_classifier
 from wattbus.ml.feature_store import FeatureStore
 from wattbus.ml.features import Features, read_features
@@ -20,61 +20,6 @@ from wattbus.ml.linear_head import fit_head, more_rows_sentence
 from wattbus.ml.metrics import predict_logits
 from wattbus.ml.scores import calibration_bins, calibration_error, score
 from wattbus.training_report import LearningPoint
-
-TEXTS = tuple(
-    f"{text} {word}" for text in tinymodels.SENTENCES for word in ("good", "a slow hotel room", "bad")
-)
-
-
-def bert(folder: Path) -> Path:
-    return tinymodels.build("feature-extraction", folder)
-
-
-def bert_with_a_head(folder: Path) -> Path:
-    return tinymodels.build("text-classification", folder)
-
-
-def gpt2(folder: Path) -> Path:
-    return tinymodels.build("text-generation", folder)
-
-
-def _other(kind: str) -> Callable[[Path], Path]:
-    """Return what makes a tiny model of another family, with the tokenizer of the BERT one."""
-
-    def build(folder: Path) -> Path:
-        import torch
-        from transformers import (
-            AutoTokenizer,
-            DistilBertConfig,
-            DistilBertForSequenceClassification,
-            DistilBertModel,
-            RobertaConfig,
-            RobertaForSequenceClassification,
-            RobertaModel,
-        )
-
-        tokenizer = AutoTokenizer.from_pretrained(bert(folder.parent / f"{folder.name}-tokenizer"))
-        size, pad = len(tokenizer), tokenizer.pad_token_id
-        distil = DistilBertConfig(
-            vocab_size=size, dim=32, n_layers=2, n_heads=2, hidden_dim=48, initializer_range=0.3, num_labels=3
-        )
-        roberta = RobertaConfig(
-            vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
-            pad_token_id=pad, initializer_range=0.3, num_labels=3,
-        )  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(tinymodels.SEED)
-            model = {
-                "distilbert": lambda: DistilBertModel(distil),
-                "distilbert with a head": lambda: DistilBertForSequenceClassification(distil),
-                "roberta": lambda: RobertaModel(roberta),
-                "roberta with a head": lambda: RobertaForSequenceClassification(roberta),
-            }[kind]()
-            model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return folder
-
-    return build
 
 
 def features_of(base: Any, form: Any, folder: Path, **changes: Any) -> Features:
@@ -92,10 +37,10 @@ def features_of(base: Any, form: Any, folder: Path, **changes: Any) -> Features:
         (bert, "mean"),
         (bert_with_a_head, "head input"),
         (gpt2, "head input"),
-        (_other("distilbert"), "mean"),
-        (_other("distilbert with a head"), "head input"),
-        (_other("roberta"), "mean"),
-        (_other("roberta with a head"), "head input"),
+        (other("distilbert"), "mean"),
+        (other("distilbert with a head"), "head input"),
+        (other("roberta"), "mean"),
+        (other("roberta with a head"), "head input"),
     ],
 )
 def test_a_model_that_was_saved_with_a_head_gives_the_logits_of_the_head(

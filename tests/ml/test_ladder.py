@@ -142,7 +142,7 @@ def test_a_rung_that_would_cost_more_than_is_left_is_not_begun_and_the_best_so_f
     assert result.ladder.chosen == "features"
     assert {rung.state for rung in skipped} == {"skipped"}
     assert "the best, features with" in result.ladder.outcome
-    assert "did not reach for lora" in result.ladder.outcome
+    assert "did not reach for last-layers" in result.ladder.outcome
     assert any(result.model_folder.glob("*.safetensors"))
 
 
@@ -180,7 +180,7 @@ def test_a_budget_without_a_meter_is_refused(ground: Path) -> None:
         ({"target": 1.2}, "target is '1.2': it must be from 0 to 1"),
         ({"target": True}, "target is 'True'"),
         ({"target_metric": "loss"}, "target_metric is 'loss': it must be one of accuracy, f1"),
-        ({"method": "head"}, "method is 'head': it must be one of auto, features, lora"),
+        ({"method": "head"}, "method is 'head': it must be one of auto, features, last-layers, lora"),
         ({"class_weights": "even"}, "class_weights is 'even'"),
         ({"class_weights": '{"1": 0}'}, "class_weights gives '1' the weight '0': a number above 0 is needed"),
         ({"early_stopping_patience": 0}, "early_stopping_patience is '0': it must be a whole number from 1"),
@@ -277,7 +277,7 @@ def test_a_kill_between_two_rungs_runs_none_again_that_had_ended(ground: Path, p
     result = train(spec, on_progress=told.append, joules=lambda _: 1.0)
 
     assert killed.returncode == -signal.SIGKILL
-    assert kept == ({"features"} if "before" in point else {"features", "lora"})
+    assert kept == ({"features"} if "before" in point else {"features", "last-layers"})
     begun = [one.stage for one in told if one.stage.endswith(" begins")]
     assert begun == [f"rung {name} begins" for name in RUNGS if name not in kept]
     assert [rung.name for rung in result.ladder.rungs] == list(RUNGS)

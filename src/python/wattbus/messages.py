@@ -107,7 +107,7 @@ class TrainRequest(PydanticMessage):
     )
     method: Method | None = Field(
         default=None,
-        description="features, lora, last-layers, full, or auto: from the cheapest on; left out: auto with a target or "
+        description="features, last-layers, lora, full, or auto: from the cheapest on; left out: auto with a target or "
         "a budget, else full",
     )
     target: float | None = Field(

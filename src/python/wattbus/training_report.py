@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 #: How a model can be fine-tuned, the cheapest first; each is a rung of the ladder.
-RUNGS = ("features", "lora", "last-layers", "full")
+RUNGS = ("features", "last-layers", "lora", "full")
 AUTO = "auto"
 METHODS = (AUTO, *RUNGS)
 #: What a target can be set for.
 TARGET_METRICS = ("accuracy", "f1", "precision", "recall")
 CALIBRATION_BINS = 10
 
-Method = Literal["auto", "features", "lora", "last-layers", "full"]
+Method = Literal["auto", "features", "last-layers", "lora", "full"]
 TargetMetric = Literal["accuracy", "f1", "precision", "recall"]
 
 

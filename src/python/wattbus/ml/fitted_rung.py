@@ -21,13 +21,6 @@ def climb_fitted(ground: Ground, name: str, *, measured: bool, steps_before: int
     from wattbus.ml.fit import Course, fit
     from wattbus.ml.trainable import trainable
 
-    setting = trainable(ground.fresh(), name, ground.seed)
-    folder = make_owner_folder(ground.spec.run_folder / CHECKPOINTS)
-    mark = ground.fingerprint if name == "full" else f"{ground.fingerprint} {name}"
-    checkpoint, removed = newest_complete(folder, mark)
-    notes = removed_note(removed, checkpoint)
-    curve = Curve(ground.spec.run_folder, steps_before)
-    curve.begin(step_of(checkpoint) if checkpoint else 0)
     pace = Pace(
         name,
         ground.spending,
@@ -36,10 +29,19 @@ def climb_fitted(ground: Ground, name: str, *, measured: bool, steps_before: int
         beside=ground.evaluation,
         tell=ground.progress,
     )
+    train_rows, test_rows = ground.examples_of(ground.split.train), ground.examples_of(ground.split.test)
+    lengths = [len(row["input_ids"]) for row in train_rows]
+    setting = trainable(ground.fresh(), name, ground.seed, [*train_rows, *test_rows], pace.is_spent_out)
+    folder = make_owner_folder(ground.spec.run_folder / CHECKPOINTS)
+    mark = " ".join([ground.fingerprint, *([] if name == "full" else [name]), *filter(None, [setting.mark])])
+    checkpoint, removed = newest_complete(folder, mark)
+    notes = removed_note(removed, checkpoint)
+    curve = Curve(ground.spec.run_folder, steps_before)
+    curve.begin(step_of(checkpoint) if checkpoint else 0)
     fitted = fit(
         setting.base,
-        ground.examples_of(ground.split.train),
-        ground.examples_of(ground.split.test),
+        setting.rows(train_rows),
+        setting.rows(test_rows),
         arguments=ground.arguments,
         batch_size=ground.batch_size,
         seed=ground.seed,
@@ -48,6 +50,7 @@ def climb_fitted(ground: Ground, name: str, *, measured: bool, steps_before: int
         checkpoint=checkpoint,
         curve=curve,
         progress=ground.progress,
+        lengths=lengths,
         course=Course(
             loss_weights=ground.loss_weights,
             patience=ground.spec.early_stopping_patience,

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wattbus.errors import ModelError
 from wattbus.ml.classifier import Classifier
+from wattbus.ml.fit import default_learning_rate
+from wattbus.ml.kept_states import keep_states
 
 LORA_RANK = 8
 LORA_SCALE = 16
-LORA_DROPOUT = 0.05
-LORA_LEARNING_RATE = 1e-3  # adapters begin at nothing and take larger steps than weights
+LORA_DROPOUT = 0.0  # of 512 reviews of five labels, 0.05 got fewer right (0.641, 0.650), in a third more time
+#: Adapters begin at nothing, and take larger steps than weights do.
+LORA_STEPS = 10
 LAST_SHARE = 1 / 3
+Rows = list[dict[str, Any]]
+
+
+def _as_they_are(rows: Rows) -> Rows:
+    return rows
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,21 @@ class Trainable:
     finish: Callable[[], Classifier]
     learning_rate: float | None  # None: that of a training in full
     words: str
+    mark: str = ""  # of its checkpoints: those of another part of the model are of no use
+    rows: Callable[[Rows], Rows] = _as_they_are
 
 
-def trainable(base: Classifier, rung: str, seed: int) -> Trainable:
-    """Set ``base`` up for lora, last-layers or full; ModelError where the model has no such parts."""
+def trainable(
+    base: Classifier, rung: str, seed: int, rows: Sequence[dict[str, Any]], spent_out: Callable[[], bool]
+) -> Trainable:
+    """Set ``base`` up for lora, last-layers or full; ModelError where the model has no such parts.
+
+    ``rows`` are all that will be trained on and evaluated; ``spent_out`` is asked while they are read beforehand.
+    """
     if rung == "lora":
         return _lora(base, seed)
     if rung == "last-layers":
-        return _last_layers(base)
+        return _last_layers(base, rows, spent_out)
     return Trainable(base, lambda: base, None, "all weights were trained")
 
 
@@ -67,28 +82,35 @@ def _lora(base: Classifier, seed: int) -> Trainable:
     return Trainable(
         dataclasses.replace(base, model=adapted),
         merged,
-        LORA_LEARNING_RATE,
+        LORA_STEPS * default_learning_rate(getattr(model.config, "hidden_size", None)),
         f"adapters of rank {LORA_RANK} and the head, {trained:,} of {whole:,} weights, were trained and merged",
     )
 
 
-def _last_layers(base: Classifier) -> Trainable:
+def _last_layers(
+    base: Classifier, rows: Sequence[dict[str, Any]], spent_out: Callable[[], bool]
+) -> Trainable:
     model = base.model
     layers = _layers(model)
     if layers is None:
         raise ModelError("the layers of the model cannot be told apart.")
     model.requires_grad_(False)
-    last = list(layers)[-math.ceil(LAST_SHARE * len(layers)) :]
-    for part in (*last, *(model.get_submodule(name) for name in _head_names(model))):
+    frozen = len(layers) - math.ceil(LAST_SHARE * len(layers))
+    for part in (*list(layers)[frozen:], *(model.get_submodule(name) for name in _head_names(model))):
         part.requires_grad_(True)
+    kept = keep_states(base, layers, frozen, rows, spent_out) if frozen else None
+    words = f"the last {len(layers) - frozen} of {len(layers)} layers and the head were trained"
 
     def thawed() -> Classifier:
+        if kept is not None:
+            kept.join()
         model.requires_grad_(True)
         return base
 
-    return Trainable(
-        base, thawed, None, f"the last {len(last)} of {len(layers)} layers and the head were trained"
-    )
+    if kept is None:
+        return Trainable(base, thawed, None, words)
+    told = f"{words}, on what the others make of each row, read once"
+    return Trainable(kept.base, thawed, None, told, mark="upper", rows=kept.rows)
 
 
 def _layers(model: Any) -> Any | None:
