@@ -1,11 +1,12 @@
 """Fine-tuning against its peers: the way of the 2022 template, which pads every row to 512 tokens, and a good recipe.
 
-    python misc/bench/finetune.py --write                      # one run of each way, about nine minutes
-    python misc/bench/finetune.py --model MiniLM --padded-rows 512 --runs 3
+    python misc/bench/finetune.py --write                      # three runs of each way
+    python misc/bench/finetune.py --model MiniLM --padded-rows 512 --runs 1
 
-Each run is a process of its own; the ways take turns. All have the same rows, split, seed, learning rate and batches
-of 16. The padded way is so slow that it is measured on fewer rows, and the time for all is projected from them; its
-batches hold what those of the recipe hold, so its accuracy is that of the recipe. Joules are of the training alone.
+Each run is a process of its own; the ways take turns. In a run all have the same rows, split, seed and batches of 16;
+the next run has the next seed, so that the spread of an accuracy is seen. The learning rate is one, but for LoRA. The
+padded way is so slow that it is measured on fewer rows, and the time for all is projected from them; its batches hold
+what those of the recipe hold, so its accuracy is that of the recipe. Joules are of the training alone.
 """
 
 from __future__ import annotations
@@ -61,21 +62,32 @@ WAYS = {
     PADDED: Way("padded to 512", partial(recipe, pad_to=512), padded=True),
     DYNAMIC: Way("Trainer, dynamic padding", partial(recipe, pad_to=None)),
     "full": Way("**wattbus**, everything", partial(ours, method=None)),
-    "last-layers": Way("**wattbus**, the last layers", partial(ours, method="last-layers")),
     "lora": Way("**wattbus**, LoRA", partial(ours, method="lora")),
+    "last-layers": Way("**wattbus**, the last layers", partial(ours, method="last-layers")),
     "features": Way("**wattbus**, cached features and a linear head", partial(ours, method="features")),
 }
 
 
-def run_apart(way: str, size: str, rows: int) -> dict[str, float] | str:
+def run_apart(way: str, size: str, rows: int, seed: int) -> dict[str, float] | str:
     """Run one way in a fresh process; return what it measured, or why it cannot be."""
-    command = [sys.executable, __file__, "--model", size, "--only", way, "--rows", str(rows)]
+    command = [
+        sys.executable,
+        __file__,
+        "--model",
+        size,
+        "--only",
+        way,
+        "--rows",
+        str(rows),
+        "--seed",
+        str(seed),
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     measured: dict[str, float] | str = json.loads(done.stdout.strip().splitlines()[-1])
     return measured
 
 
-def run_here(way: str, size: Size, rows: int) -> dict[str, float] | str:
+def run_here(way: str, size: Size, rows: int, seed: int) -> dict[str, float] | str:
     """Run one way in this process."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory() as place:
@@ -83,7 +95,7 @@ def run_here(way: str, size: Size, rows: int) -> dict[str, float] | str:
         model = size.build(folder / "base")
         scored = size.scored and not WAYS[way].padded
         try:
-            return WAYS[way].run(Case(model, rows, size.epochs, SEED, scored, folder))
+            return WAYS[way].run(Case(model, rows, size.epochs, seed, scored, folder))
         except Skipped as why:
             return str(why)
 
@@ -129,16 +141,21 @@ def rows_of(name: str, size: Size, found: Found, missing: dict[str, str], rows: 
                 over(PADDED, way, "joules"),
                 over(DYNAMIC, way, "joules"),
                 figure(middle(way, "peak_mib")),
-                _share(middle(way, "accuracy")) if size.scored and not said.padded else "",
-                _share(middle(way, "unread")),
+                _spread(found[way], "accuracy") if size.scored and not said.padded else "",
+                _spread(found[way], "unread"),
                 str(len(found[way])),
             ]
         )
     return lines
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _spread(runs: list[dict[str, float]], what: str) -> str:
+    """Show the mean over the runs, with the least and the most; nothing where it was not read."""
+    values = [run[what] for run in runs if run.get(what) is not None]
+    if not values:
+        return ""
+    apart = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{apart}"
 
 
 HEAD = [
@@ -153,13 +170,14 @@ def main() -> None:
     parser.add_argument("--model", default=",".join(SIZES), help="by default both")
     parser.add_argument("--rows", type=int, help="by default as many as each model has")
     parser.add_argument("--padded-rows", type=int, help="rows for the padded way; by default a few dozen")
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the first run")
     parser.add_argument("--only", choices=WAYS, help="run one way here and print what it measured as JSON")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
     if options.only:
         size = SIZES[options.model]
-        print(json.dumps(run_here(options.only, size, options.rows or size.rows)))
+        print(json.dumps(run_here(options.only, size, options.rows or size.rows, options.seed)))
         return
     where = machine(Path(tempfile.gettempdir()))
     lines: list[list[str]] = []
@@ -170,8 +188,8 @@ def main() -> None:
         f"{name}: {options.rows or size.rows} rows, {size.epochs:g} epochs" for name, size in SIZES.items()
     )
     text = (
-        f"{where} {told}, 80 % of the rows are trained on. Medians of the runs, by turns; joules are "
-        f"{', '.join(sorted(tiers)) or 'unknown'}.\n\n{table(HEAD, lines, 2)}"
+        f"{where} {told}, 80 % of the rows are trained on. Medians of the runs, by turns, and of "
+        f"accuracies the mean; joules are {', '.join(sorted(tiers)) or 'unknown'}.\n\n{table(HEAD, lines, 2)}"
     )
     print(text)
     if options.write:
@@ -186,7 +204,7 @@ def _measured(name: str, size: Size, options: Any, tiers: set[str]) -> list[list
         for way, said in WAYS.items():
             began = time.monotonic()
             given = min(rows, options.padded_rows or size.padded_rows) if said.padded else rows
-            measured = run_apart(way, name, given)
+            measured = run_apart(way, name, given, options.seed + number)
             if isinstance(measured, str):
                 missing[way] = measured
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from wattbus.home import make_owner_folder
@@ -31,7 +32,14 @@ def climb_fitted(ground: Ground, name: str, *, measured: bool, steps_before: int
     )
     train_rows, test_rows = ground.examples_of(ground.split.train), ground.examples_of(ground.split.test)
     lengths = [len(row["input_ids"]) for row in train_rows]
-    setting = trainable(ground.fresh(), name, ground.seed, [*train_rows, *test_rows], pace.is_spent_out)
+
+    def go_on(read: int, rows: int) -> bool:
+        ground.progress("reading features", step=read, total=rows)
+        return not pace.is_spent_out()
+
+    fresh, begun = ground.fresh(), time.monotonic()
+    setting = trainable(fresh, name, ground.seed, [*train_rows, *test_rows], go_on)
+    set_up_seconds = time.monotonic() - begun
     folder = make_owner_folder(ground.spec.run_folder / CHECKPOINTS)
     mark = " ".join([ground.fingerprint, *([] if name == "full" else [name]), *filter(None, [setting.mark])])
     checkpoint, removed = newest_complete(folder, mark)
@@ -76,7 +84,7 @@ def climb_fitted(ground: Ground, name: str, *, measured: bool, steps_before: int
         batch_size=fitted.batch_size,
         precision=fitted.precision,
         epochs=fitted.epochs,
-        training_seconds=fitted.seconds,
+        training_seconds=set_up_seconds + fitted.seconds,
         resumed_from_step=step_of(checkpoint) if checkpoint else None,
         notes=[*notes, *fitted.notes],
     )

@@ -37,11 +37,12 @@ class _Reached(Exception):
 
 
 def keep_states(
-    base: Classifier, layers: Any, frozen: int, rows: Sequence[Row], spent_out: Callable[[], bool]
+    base: Classifier, layers: Any, frozen: int, rows: Sequence[Row], go_on: Callable[[int, int], bool]
 ) -> KeptStates | None:
     """Read ``rows`` through the first ``frozen`` of ``layers``; None where the model cannot be parted there.
 
-    Raises TrainingFailed where ``spent_out`` says that the energy budget is.
+    ``go_on`` is told before each batch how many rows of how many were read; TrainingFailed where it says no, for
+    then the energy budget is spent.
     """
     import torch
 
@@ -54,7 +55,7 @@ def keep_states(
         return None
     some = list(rows[:BATCH])
     whole = _chances(base.model, base.collate(_without_labels(some)))
-    states = _states(base, layers[frozen], rows, spent_out)
+    states = _states(base, layers[frozen], rows, go_on)
     holder, name = place
     embeddings = encoder.embeddings
 
@@ -80,7 +81,7 @@ def keep_states(
 
 
 def _states(
-    base: Classifier, first_trained: Any, rows: Sequence[Row], spent_out: Callable[[], bool]
+    base: Classifier, first_trained: Any, rows: Sequence[Row], go_on: Callable[[int, int], bool]
 ) -> dict[int, Any]:
     """Return what the first trained layer is given for each row, (tokens, size) in fp16."""
     import torch
@@ -97,7 +98,7 @@ def _states(
     try:
         with torch.inference_mode():
             for start in range(0, len(by_length), BATCH):
-                if spent_out():
+                if not go_on(start, len(rows)):
                     raise TrainingFailed(
                         "the energy budget was spent before the frozen layers had read all rows: raise "
                         "energy_budget_wh."

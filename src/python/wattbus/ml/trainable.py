@@ -39,16 +39,17 @@ class Trainable:
 
 
 def trainable(
-    base: Classifier, rung: str, seed: int, rows: Sequence[dict[str, Any]], spent_out: Callable[[], bool]
+    base: Classifier, rung: str, seed: int, rows: Sequence[dict[str, Any]], go_on: Callable[[int, int], bool]
 ) -> Trainable:
     """Set ``base`` up for lora, last-layers or full; ModelError where the model has no such parts.
 
-    ``rows`` are all that will be trained on and evaluated; ``spent_out`` is asked while they are read beforehand.
+    ``rows`` are all that will be trained on and evaluated; where they are read beforehand, ``go_on`` is told how many
+    of how many were, and says whether the budget lasts.
     """
     if rung == "lora":
         return _lora(base, seed)
     if rung == "last-layers":
-        return _last_layers(base, rows, spent_out)
+        return _last_layers(base, rows, go_on)
     return Trainable(base, lambda: base, None, "all weights were trained")
 
 
@@ -88,7 +89,7 @@ def _lora(base: Classifier, seed: int) -> Trainable:
 
 
 def _last_layers(
-    base: Classifier, rows: Sequence[dict[str, Any]], spent_out: Callable[[], bool]
+    base: Classifier, rows: Sequence[dict[str, Any]], go_on: Callable[[int, int], bool]
 ) -> Trainable:
     model = base.model
     layers = _layers(model)
@@ -98,7 +99,7 @@ def _last_layers(
     frozen = len(layers) - math.ceil(LAST_SHARE * len(layers))
     for part in (*list(layers)[frozen:], *(model.get_submodule(name) for name in _head_names(model))):
         part.requires_grad_(True)
-    kept = keep_states(base, layers, frozen, rows, spent_out) if frozen else None
+    kept = keep_states(base, layers, frozen, rows, go_on) if frozen else None
     words = f"the last {len(layers) - frozen} of {len(layers)} layers and the head were trained"
 
     def thawed() -> Classifier:
