@@ -32,7 +32,7 @@ def test_a_message_that_kills_its_child_three_times_is_suspended_and_the_next_is
     tmp_path: Path, text: str, words: str
 ) -> None:
     with testing.production(trouble_production(), tmp_path) as bus:
-        with pytest.raises(RequestFailed, match="suspended"):
+        with pytest.raises(RequestFailed, match="suspended.* The last time: ") as told:
             bus.request("Trouble", Text(text))
         bus.request("Trouble", Text("pid"))
         echo = bus.request("Echo", Text("others go on"))
@@ -42,6 +42,7 @@ def test_a_message_that_kills_its_child_three_times_is_suspended_and_the_next_is
     assert header is not None and header.status == Status.SUSPENDED
     assert [outcome for outcome, _ in outcomes] == ["worker lost"] * 3
     assert all(words in detail for _, detail in outcomes)
+    assert words in str(told.value)
     assert echo == Text("others go on")
     assert _healthy(tmp_path)
 

@@ -71,7 +71,9 @@ def train_by_ladder(
     examples = read_examples(tables.rows(spec.table, spec.columns, spec.limit), spec.table, spec.columns)
     notes += dropped_note(examples.dropped, spec.columns)
     fingerprint = spec.fingerprint(f"{examples.digest} {library_versions()}")
+    records = RungRecords(spec.run_folder, fingerprint)
     if (done := finished_before(spec.run_folder, fingerprint)) is not None:
+        records.forget()
         return done
     spending = Spending(spec.run_folder, joules)
     if spec.energy_budget_wh is not None:
@@ -113,7 +115,7 @@ def train_by_ladder(
         spending=spending,
         evaluation=evaluation,
         progress=progress,
-        records=RungRecords(spec.run_folder, fingerprint),
+        records=records,
     )
     result = _result(ground, facts, old, walk(ground, spec.rungs), notes)
     keep_result(spec.run_folder, result)

@@ -182,9 +182,8 @@ class Bus(Callers):
         poison = ending is Ending.WORKER_LOST and self.store.recovery.is_poison_now(claimed.header.id)
         if poison:
             ending = Ending.SUSPENDED
-            result.error_status = (
-                f"{self.store.recovery.poison_sentence} The last time: {result.error_status}."
-            )
+            why = (result.error_status or result.detail or "it is not known why").removesuffix(".")
+            result.error_status = f"{self.store.recovery.poison_sentence} The last time: {why}."
         if result.answers is not None:
             ending = (result.process.ends_request if result.process is not None else None) or Ending.DEFERRED
         return Delivery(
