@@ -32,7 +32,7 @@ def test_a_message_that_kills_its_child_three_times_is_suspended_and_the_next_is
     tmp_path: Path, text: str, words: str
 ) -> None:
     with testing.production(trouble_production(), tmp_path) as bus:
-        with pytest.raises(RequestFailed, match="suspended.* The last time: ") as told:
+        with pytest.raises(RequestFailed, match=r"suspended.* The last time: ") as told:
             bus.request("Trouble", Text(text))
         bus.request("Trouble", Text("pid"))
         echo = bus.request("Echo", Text("others go on"))
