@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, home, say, say_json, say_table
 from wattbus.errors import BadRequest
 
 item = typer.Typer(help="Single items of the running production.", no_args_is_help=True)

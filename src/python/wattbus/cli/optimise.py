@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, home, say, say_json, say_table
 from wattbus.errors import BadRequest
 
 if TYPE_CHECKING:

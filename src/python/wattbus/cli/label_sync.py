@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, home, say, say_json, say_table
 from wattbus.errors import UnknownName
 
 
@@ -106,7 +106,7 @@ def _figures_row(one: Any) -> tuple[Any, ...]:
 
 
 def _grade(name: str, profile: str, as_json: bool) -> None:
-    from wattbus.cli_label import keep_evaluation
+    from wattbus.cli.label import keep_evaluation
     from wattbus.labels.evaluate import evaluate
     from wattbus.labels.profiles import get_profile
     from wattbus.labels.synchronise import provider_figures

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table, store_if_there
+from wattbus.cli.output import JsonOption, configured, home, reading, say, say_json, say_table, store_if_there
 from wattbus.errors import BadRequest
 
 if TYPE_CHECKING:

@@ -12,26 +12,25 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from wattbus import (
-    __version__,
-    cli_access,
-    cli_boamps,
-    cli_check,
-    cli_data,
-    cli_energy,
-    cli_import,
-    cli_label,
-    cli_label_picture,
-    cli_label_sync,
-    cli_life,
-    cli_messages,
-    cli_optimise,
-    cli_roi,
-    cli_savings,
-    cli_tokenizer,
-    words,
+from wattbus import __version__, words
+from wattbus.cli import (
+    access,
+    boamps,
+    check,
+    data,
+    energy,
+    imports,
+    label,
+    label_picture,
+    label_sync,
+    life,
+    messages,
+    optimise,
+    roi,
+    savings,
+    tokenizer,
 )
-from wattbus.cli_output import JsonOption, configured, home, plain, reading, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, home, plain, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, NotRunning, UnknownName, WattbusError
 
 app = typer.Typer(
@@ -41,31 +40,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-cli_data.models.command("optimise")(cli_optimise.models_optimise)
-cli_data.models.command("publish")(cli_optimise.models_publish)
-cli_data.models.command("tokenizer")(cli_tokenizer.models_tokenizer)
-app.add_typer(cli_data.models, name="models")
-app.add_typer(cli_data.tables, name="tables")
-app.add_typer(cli_data.export, name="export")
-cli_label.label.command("picture")(cli_label_picture.picture)
-cli_label.label.command("badge")(cli_label_picture.badge)
-cli_label.label.command("sync")(cli_label_sync.sync)
-cli_label.label.command("provider")(cli_label_sync.provider)
-app.add_typer(cli_label.label, name="label")
-app.add_typer(cli_boamps.boamps, name="boamps")
-app.command("meter", context_settings={"allow_interspersed_args": False})(cli_boamps.meter)
-app.add_typer(cli_energy.energy, name="energy")
-app.command("import")(cli_import.import_runs)
-app.add_typer(cli_messages.messages, name="messages")
-app.command("purge")(cli_messages.purge)
-app.command("check")(cli_check.check)
-app.command("restart")(cli_life.restart)
-app.command("update")(cli_life.update)
-app.command("recover")(cli_life.recover)
-app.add_typer(cli_life.item, name="item")
-app.add_typer(cli_access.token, name="token")
-app.add_typer(cli_roi.roi, name="roi")
-app.add_typer(cli_savings.savings, name="savings")
+data.models.command("optimise")(optimise.models_optimise)
+data.models.command("publish")(optimise.models_publish)
+data.models.command("tokenizer")(tokenizer.models_tokenizer)
+app.add_typer(data.models, name="models")
+app.add_typer(data.tables, name="tables")
+app.add_typer(data.export, name="export")
+label.label.command("picture")(label_picture.picture)
+label.label.command("badge")(label_picture.badge)
+label.label.command("sync")(label_sync.sync)
+label.label.command("provider")(label_sync.provider)
+app.add_typer(label.label, name="label")
+app.add_typer(boamps.boamps, name="boamps")
+app.command("meter", context_settings={"allow_interspersed_args": False})(boamps.meter)
+app.add_typer(energy.energy, name="energy")
+app.command("import")(imports.import_runs)
+app.add_typer(messages.messages, name="messages")
+app.command("purge")(messages.purge)
+app.command("check")(check.check)
+app.command("restart")(life.restart)
+app.command("update")(life.update)
+app.command("recover")(life.recover)
+app.add_typer(life.item, name="item")
+app.add_typer(access.token, name="token")
+app.add_typer(roi.roi, name="roi")
+app.add_typer(savings.savings, name="savings")
 
 NOT_RUNNING = 3
 
@@ -93,7 +92,7 @@ def _root(
 @app.command()
 def start(
     settings: Annotated[Path | None, typer.Option("--settings", help="The settings.py to run.")] = None,
-    production: cli_check.ProductionOption = None,
+    production: check.ProductionOption = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal.")] = False,
     port: Annotated[int | None, typer.Option(help="Port of the HTTP door; 0 takes a free one.")] = None,
     http: Annotated[bool, typer.Option("--http/--no-http", help="Open an HTTP door.")] = True,
@@ -117,7 +116,7 @@ def start(
     if insecure_local:
         os.environ["WATTBUS_INSECURE_LOCAL"] = "on"
     if foreground:
-        cli_access.show_first_token(foreground=True)
+        access.show_first_token(foreground=True)
     if foreground and configured().supervisor:
         from wattbus.supervisor import Supervisor
 
@@ -135,7 +134,7 @@ def start(
     answer = server.start(configured(), settings)
     _show_status(answer, as_json)
     if not as_json:
-        cli_access.show_first_token(answer.get("url"))
+        access.show_first_token(answer.get("url"))
 
 
 @app.command()
@@ -293,7 +292,7 @@ def iop_program(
     arguments: Annotated[list[str] | None, typer.Argument(help="What the iop program takes.")] = None,
 ) -> None:
     """Run the iop program on this home; see `wattbus iop --help`."""
-    from wattbus.cli_iop import run_iop
+    from wattbus.cli.iop import run_iop
 
     run_iop(configured(), arguments or [])
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wattbus.cli_output import JsonOption, configured, home, say, say_json
+from wattbus.cli.output import JsonOption, configured, home, say, say_json
 from wattbus.errors import BadRequest
 
 

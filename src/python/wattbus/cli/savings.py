@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wattbus import words
-from wattbus.cli_output import (
+from wattbus.cli.output import (
     JsonOption,
     configured,
     home,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, home, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, Refused
 
 boamps = typer.Typer(help="BoAmps reports: export, fill, make final, sign, publish.", no_args_is_help=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wattbus.cli_output import JsonOption, configured, home, say, say_json
+from wattbus.cli.output import JsonOption, configured, home, say, say_json
 from wattbus.errors import BadRequest, UnknownName
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, home, reading, say, say_json, say_table
 from wattbus.config import Config
 from wattbus.errors import BadRequest, NotRunning
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wattbus.cli_output import JsonOption, configured, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, say, say_json, say_table
 
 ProductionOption = Annotated[
     str | None,

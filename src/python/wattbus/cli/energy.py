@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, plain, reading, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, plain, reading, say, say_json, say_table
 
 if TYPE_CHECKING:
     from wattbus.energy.advice import Measured

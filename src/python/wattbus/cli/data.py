@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wattbus import words
-from wattbus.cli_boamps import export_boamps
-from wattbus.cli_output import JsonOption, configured, home, reading, say, say_json, say_table
+from wattbus.cli.boamps import export_boamps
+from wattbus.cli.output import JsonOption, configured, home, reading, say, say_json, say_table
 from wattbus.errors import BadRequest, ModelCorrupt
 
 if TYPE_CHECKING:

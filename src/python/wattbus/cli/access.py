@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wattbus import words
-from wattbus.cli_output import JsonOption, configured, home, say, say_json, say_table
+from wattbus.cli.output import JsonOption, configured, home, say, say_json, say_table
 from wattbus.errors import UnknownName
 
 token = typer.Typer(help="Tokens of the portal and the REST door.", no_args_is_help=True)
