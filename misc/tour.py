@@ -56,13 +56,13 @@ QUESTIONS = (
 class Stop:
     """A page of the tour: where it is, its name, what it is for.
 
-    ``follow`` is a CSS selector of a link on that page: the first one that is there leads to the page meant.
+    ``follow`` are CSS selectors of links, one page after the other: the first such link leads on to the page meant.
     """
 
     path: str
     title: str
     sentence: str
-    follow: str = ""
+    follow: tuple[str, ...] = ()
     name: str = ""
 
     @property
@@ -75,19 +75,19 @@ STOPS = (
     Stop("/", "Home", "Is it healthy, what ran, what it cost, what waits longest; errors first."),
     Stop("/production", "Production", "Services, processes, operations: state, queue, start and stop."),
     Stop("/production", "Item", "One item: its settings, queue, log, jobs and energy.",
-         "main a[href^='/items/']", "item"),
+         ("main a[href^='/items/']",), "item"),
     Stop("/test?item=Python.MLOperation", "Test", "Pick an item and a type of message, fill in, see the answer."),
     Stop("/messages", "Messages", "Find a message among a million by time, item, state, header or text."),
     Stop("/messages", "Message", "One message: header, body, attempts; resend, edit and resend.",
-         "main a[href^='/messages/']:not([href*='bulk']):not([href*='dead'])", "message"),
+         ("main a[href^='/messages/']:not([href*='bulk']):not([href*='dead'])",), "message"),
     Stop("/messages/dead", "Dead letters", "What failed or was set aside, by item."),
     Stop("/trace", "Traces", "The last sessions, with their length and energy."),
     Stop("/trace", "Visual trace", "One session: who sent what to whom, how long it took, and its joules.",
-         "main tr:has(.state.good):has-text('TrainRequest') a[href^='/trace/']", "trace-session"),
+         ("main tr:has(.state.good):has-text('TrainRequest') a[href^='/trace/']",), "trace-session"),
     Stop("/log", "Event log", "What the production and its items said, errors marked."),
     Stop("/queues", "Queues", "What waits where, and for how long."),
     Stop("/queues", "Queue", "One queue: its messages, in the order in which they are served.",
-         "main a[href^='/queues/']", "queue"),
+         ("main a[href^='/queues/']",), "queue"),
     Stop("/jobs", "Jobs", "The workers of each item."),
     Stop("/attempts", "Attempts", "Each try of each message: how long it took and how it ended."),
     Stop("/alerts", "Alerts", "What somebody should look at."),
@@ -95,20 +95,23 @@ STOPS = (
     Stop("/doctor", "Doctor", "Whether the store is whole, and what to do where it is not."),
     Stop("/models", "Models", "The cached models with their published versions."),
     Stop("/models", "Model", "The versions of one model; verify, publish, roll back.",
-         "main a[href^='/models/']", "model"),
+         ("main a[href^='/models/']",), "model"),
+    Stop("/models", "Optimise", "Convert a model, compare the answers, measure both, publish or roll back.",
+         ("main a[href^='/models/']", "main a[href$='/optimise']"), "optimise"),
     Stop("/trainings", "Trainings", "Each training with its result, its time and its energy."),
     Stop("/trainings", "Training", "One training: loss, metrics and power, old beside new.",
-         "main tr:has(.state.good) a[href^='/trainings/']:not([href*='compare'])", "training"),
+         ("main tr:has(.state.good) a[href^='/trainings/']:not([href*='compare'])",), "training"),
     Stop("/tables", "SQL tables", "What trainings read."),
     Stop("/tables", "SQL table", "One table: its rows, its labels, and a button that trains on it.",
-         "main a[href^='/tables/']", "table"),
+         ("main a[href^='/tables/']",), "table"),
     Stop("/energy?days=1", "Energy", "Joules by item, model and day with their tier; the machine's buckets add up."),
     Stop("/energy/power", "Live power", "Watts by bucket, second by second."),
     Stop("/energy/models", "Labels", "What each model uses for 1,000 inferences."),
     Stop("/energy/models", "Label of a model", "An absolute figure with its interval, tier and coverage; no letter.",
-         "main a[href^='/energy/models/']", "label"),
+         ("main a[href^='/energy/models/']",), "label"),
     Stop("/energy/boamps", "BoAmps reports", "What could be shared, how full it is, and what is left to whom."),
     Stop("/energy/roi/new", "Return on investment", "What a way to spend less energy costs, and when it pays."),
+    Stop("/energy/savings", "Savings", "Each run beside the other way of doing it, measured on a sample."),
     Stop("/energy/machine", "This machine", "What is measured here, on which tier, and what would improve it."),
     Stop("/access", "Access", "Tokens with their roles."),
 )  # fmt: skip
@@ -255,11 +258,12 @@ def visit(page: Page, url: str, stop: Stop, folder: Path) -> str | None:
     try:
         address = f"{url}{stop.path}"
         answer = page.goto(address)
-        if stop.follow and answer is not None and answer.status == 200:
-            link = page.locator(stop.follow).first
+        for selector in stop.follow:
+            link = page.locator(selector).first
             if link.count() == 0:
-                return f"no link {stop.follow} leads there"
+                return f"no link {selector} leads there: {answer.status if answer else 'no answer'}"
             address = urljoin(url, link.get_attribute("href") or "")  # a link in a drawing has no plain href
+            answer = page.goto(address)
         for width, height in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": height})
             answer = page.goto(address)
