@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from optimise import SEED, build, texts
+from peers.subjects import SEED, minilm_classifier, texts
 from side_by_side import TASK, engine_of
 from table import figure, machine, table, write_block
 from wattbus.ml import pipelines
@@ -113,7 +113,7 @@ def main() -> None:
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        folder = build("MiniLM", work / "model")
+        folder = minilm_classifier(work / "model")
         rows += rows_of("PyTorch", pipelines.load(folder, TASK, {}), folder, options)
         rows += rows_of("OpenVINO", pipelines.load(engine_of(folder, work), TASK, {}), folder, options)
     head = ["way", "tokens", "texts a second, 1 a call", *(f"{count} a call, times" for count in COUNTS[1:])]

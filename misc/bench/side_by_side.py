@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from optimise import build, texts
+from peers.subjects import minilm_classifier, texts
 from table import figure, machine, table, write_block
 from wattbus.ml import model_files, pipelines
 from wattbus.ml.conversion import Converter
@@ -106,7 +106,7 @@ def main() -> None:
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        folder = build("MiniLM", work / "model")
+        folder = minilm_classifier(work / "model")
         inputs = texts(options.texts, folder)
         for way in options.ways.split(","):
             served = folder if way == "PyTorch" else engine_of(folder, work)

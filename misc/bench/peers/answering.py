@@ -37,7 +37,8 @@ class Bus:
         from wattbus.operations import MLOperation
 
         production = iop.Production("Bench.Optimised")
-        settings = {"name": "model", "task": task, "BatchSize": BATCH, **more}
+        lines = "\n".join(f"{name}={value}" for name, value in more.items())
+        settings = {"name": "model", "task": task, "BatchSize": BATCH, "%settings": lines}
         production.operation(ITEM, MLOperation, settings=settings, pool_size=1)
         self._bus = door(production, home)
         store = ModelStore(self._bus.production.home.models)

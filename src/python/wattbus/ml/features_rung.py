@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ def climb_features(ground: Ground) -> RungRecord:
         raise ModelError(
             "the head of the model does not end in a linear layer, so none can be fitted on its features."
         )
+    begun = time.monotonic()
     found = _read(ground, base, form)
     train = [row for row in ground.split.train if row in found.vectors]
     truth = [ground.truth[row] for row in train]
@@ -45,6 +47,7 @@ def climb_features(ground: Ground) -> RungRecord:
     features = _features(form, found.vectors, train)
     ground.progress(f"fitting a linear head on {len(train)} rows")
     head = fit_head(features, truth, len(ground.labels), weights=ground.loss_weights, has_bias=form.has_bias)
+    training_seconds = time.monotonic() - begun
     saved = ground.records.save_model(FEATURES, form.written(head.weight, head.bias))
     whole = all(row in found.vectors for row in ground.split.test)
     tests = _features(form, found.vectors, ground.split.test) if whole else None
@@ -52,7 +55,8 @@ def climb_features(ground: Ground) -> RungRecord:
     def known(fresh: Classifier) -> Any | None:
         return None if tests is None else _same(ground, fresh, probabilities(head.logits(tests)))
 
-    record = judged(ground, _record(ground, form, found, len(train)), saved, known)
+    made = _record(ground, form, found, len(train)).model_copy(update={"training_seconds": training_seconds})
+    record = judged(ground, made, saved, known)
     if tests is None:
         return record
     points = learning_curve(
