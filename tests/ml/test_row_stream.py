@@ -1,8 +1,11 @@
-"""Rows of PostgreSQL, where psycopg gives them as they come."""
+"""Rows of PostgreSQL and SQLite, as their drivers give them."""
 
 from __future__ import annotations
 
+import datetime
 import itertools
+import sqlite3
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -63,3 +66,34 @@ def test_a_failure_on_the_way_is_a_sentence(postgres_url: str) -> None:
 
     with pytest.raises(BadSettings, match=r"cannot be read \(no\)"):
         list(tables.rows("broken", ("id",)))
+
+
+def test_rows_of_sqlite_come_in_the_order_of_the_key_and_within_the_limit(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "t.sqlite") as file:
+        file.execute('CREATE TABLE review (id INTEGER PRIMARY KEY, label TEXT, "50%" TEXT, day DATE)')
+        file.executemany(
+            "INSERT INTO review VALUES (?, ?, ?, '2026-11-27')",
+            [(n, n % 5 or None, f"text {n}") for n in range(2_500, 0, -1)],
+        )
+    file.close()
+    tables = TrainingTables(f"sqlite:///{tmp_path / 't.sqlite'}")
+
+    rows = tables.rows("review", ("label", "50%", "id"))
+    first = list(itertools.islice(rows, 5))
+    rows.close()  # type: ignore[attr-defined]
+
+    assert first == [(str(n % 5) if n % 5 else None, f"text {n}", n) for n in range(1, 6)]
+    assert len(list(tables.rows("review", ("id",)))) == 2_500
+    assert list(tables.rows("review", ("id", "50%"), 2)) == [(1, "text 1"), (2, "text 2")]
+    assert list(tables.rows("review", ("id", "day"), 1)) == [(1, datetime.date(2026, 11, 27))]
+
+
+def test_a_failure_of_sqlite_on_the_way_is_a_sentence(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "t.sqlite") as file:
+        file.execute("CREATE TABLE one (id INTEGER)")
+        file.execute("INSERT INTO one VALUES (-9223372036854775808)")
+        file.execute("CREATE VIEW broken AS SELECT abs(id) AS id FROM one")
+    file.close()
+
+    with pytest.raises(BadSettings, match="integer overflow"):
+        list(TrainingTables(f"sqlite:///{tmp_path / 't.sqlite'}").rows("broken", ("id",)))

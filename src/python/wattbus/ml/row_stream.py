@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
 
-#: What psycopg gives as it is; SQLAlchemy may change values of other types on their way.
+#: What these drivers give as it is; SQLAlchemy may change values of other types on their way.
 _AS_IT_IS = (sa.String, sa.Integer)
 
 
@@ -15,28 +16,49 @@ def stream_rows(
     connection: sa.Connection, query: sa.Select[Any], rows_at_once: int
 ) -> Iterator[tuple[Any, ...]]:
     """Give the rows of ``query`` one by one; SQLAlchemyError where the database fails, also on the way."""
-    if _comes_in_chunks(connection, query):
-        yield from _chunks(connection, query, rows_at_once)
+    give = _GIVERS.get(connection.dialect.driver) if _are_as_they_are(query) else None
+    if give is None or not give.can(connection):
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=rows_at_once)
+        for part in streaming.execute(query).partitions(rows_at_once):
+            yield from map(tuple, part)
         return
-    streaming = connection.execution_options(stream_results=True, max_row_buffer=rows_at_once)
-    for part in streaming.execute(query).partitions(rows_at_once):
-        yield from map(tuple, part)
+    compiled = query.compile(dialect=connection.dialect)
+    driver: Any = connection.connection.driver_connection
+    try:
+        yield from give.rows(driver, compiled, rows_at_once)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise sa.exc.DBAPIError(str(compiled), None, error) from error
 
 
-def _comes_in_chunks(connection: sa.Connection, query: sa.Select[Any]) -> bool:
-    """Return whether psycopg can take the rows as PostgreSQL finds them; a cursor is asked again for each part."""
-    dialect = connection.dialect
-    if dialect.driver != "psycopg" or not dialect.loaded_dbapi.capabilities.has_stream_chunked():
-        return False
+def _are_as_they_are(query: sa.Select[Any]) -> bool:
     types = [column.type for column in query.selected_columns]
     return all(isinstance(one, _AS_IT_IS) and not isinstance(one, sa.Enum) for one in types)
 
 
-def _chunks(connection: sa.Connection, query: sa.Select[Any], rows_at_once: int) -> Iterator[tuple[Any, ...]]:
-    compiled = query.compile(dialect=connection.dialect)
-    driver: Any = connection.connection.driver_connection
-    try:
+class _Psycopg:
+    """Rows as PostgreSQL finds them; a cursor would be asked again for each part."""
+
+    @staticmethod
+    def can(connection: sa.Connection) -> bool:
+        return bool(connection.dialect.loaded_dbapi.capabilities.has_stream_chunked())
+
+    @staticmethod
+    def rows(driver: Any, compiled: Any, rows_at_once: int) -> Iterator[tuple[Any, ...]]:
         with driver.cursor() as cursor:
             yield from cursor.stream(str(compiled), compiled.params, size=rows_at_once)
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise sa.exc.DBAPIError(str(compiled), None, error) from error
+
+
+class _Sqlite:
+    """Rows as SQLite steps to them."""
+
+    @staticmethod
+    def can(_connection: sa.Connection) -> bool:
+        return True
+
+    @staticmethod
+    def rows(driver: Any, compiled: Any, _rows_at_once: int) -> Iterator[tuple[Any, ...]]:
+        with contextlib.closing(driver.cursor()) as cursor:
+            yield from cursor.execute(str(compiled), [compiled.params[name] for name in compiled.positiontup])
+
+
+_GIVERS: dict[str, type[_Psycopg] | type[_Sqlite]] = {"psycopg": _Psycopg, "pysqlite": _Sqlite}
