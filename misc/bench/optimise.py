@@ -304,20 +304,18 @@ def main() -> None:
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit("stopped")
     )  # what waits its turn is ended on the way out
-    where = machine(Path(tempfile.gettempdir()))
-    rows: list[list[str]] = []
     for name in options.work.split(";"):
-        began = time.monotonic()
+        began, where = time.monotonic(), machine(Path(tempfile.gettempdir()))
         with tempfile.TemporaryDirectory() as place:
-            rows += run(name, WORKS[name], options.to.split(","), Path(place), options)
+            rows = run(name, WORKS[name], options.to.split(","), Path(place), options)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    text = (
-        f"{where} {options.threads} threads each; medians of {options.rounds} rounds by turns. {_versions()}\n\n"
-        f"{table(HEAD, rows, 2)}"
-    )
-    print(text)
-    if options.write:
-        write_block("optimise", text)
+        text = (
+            f"{where} {options.threads} threads each; medians of {options.rounds} rounds by turns. {_versions()}\n\n"
+            f"{table(HEAD, rows, 2)}"
+        )
+        print(text, flush=True)
+        if options.write:
+            write_block(f"optimise: {name}", text)
 
 
 def _versions() -> str:
