@@ -24,9 +24,12 @@ WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.01
 OPTIMISER = "adamw_torch_fused"
 EVAL_BATCH = 32
-# a checkpoint is three times the model: one each fifth of the way, and never within this time of the last
+# a checkpoint is three times what is trained: one each fifth of the way, never within this time of the last, and never
+# so often that writing them at this many bytes a second takes more than this share of the time
 CHECKPOINT_SHARE = 0.2
 CHECKPOINT_SECONDS = 10.0
+CHECKPOINT_BYTES_A_SECOND = 400e6
+CHECKPOINT_COST = 0.05
 PROGRESS_SECONDS = 0.2
 BF16_PARAMETERS = 5_000_000  # below, the casts cost more than the products save
 # batches that are sorted by length together: 8 need a sixth fewer tokens than 2, but batches of one length alone cost
@@ -134,6 +137,7 @@ def fit(
         seed=int(settings.data_seed if settings.data_seed is not None else seed),
     )
     saves_by_itself = settings.save_strategy == "no" and arguments.get("save_strategy") != "no"
+    rest_seconds = max(CHECKPOINT_SECONDS, _checkpoint_seconds(base.model) / CHECKPOINT_COST)
     last_loss: list[float] = []
 
     class Fitting(Trainer):  # type: ignore[misc]  # transformers is not typed
@@ -167,7 +171,7 @@ def fit(
                 self.told = now
                 progress("training", step=step, total=total, loss=last_loss[0], epoch=state.epoch)
             is_due = step % max(1, math.floor(total * CHECKPOINT_SHARE)) == 0 and step < total
-            if saves_by_itself and is_due and now - self.saved >= CHECKPOINT_SECONDS:
+            if saves_by_itself and is_due and now - self.saved >= rest_seconds:
                 control.should_save = True
             if course.after_step(step, total):
                 control.should_training_stop = True
@@ -229,6 +233,12 @@ def default_learning_rate(hidden_size: int | None) -> float:
     if hidden_size is None or hidden_size > 512:
         return 5e-5
     return 3e-4 if hidden_size <= 384 else 1e-4
+
+
+def _checkpoint_seconds(model: Any) -> float:
+    """Return how long writing a checkpoint is likely to take: all weights, and two numbers for each that is trained."""
+    weights = [(one.numel() * one.element_size(), one.requires_grad) for one in model.parameters()]
+    return sum(size * (3 if trained else 1) for size, trained in weights) / CHECKPOINT_BYTES_A_SECOND
 
 
 def _with_course(arguments: Mapping[str, Value], course: Course) -> Mapping[str, Value]:
