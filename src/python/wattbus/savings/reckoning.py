@@ -204,7 +204,8 @@ def _without(run: Run, why: str, command: str = "") -> Row:
 def _scaled_training(work: TrainingWork, sample: KeptSample) -> str:
     return (
         f"measured on {words.counted(sample.found.rows, 'row')}, {_told(sample)}, scaled to {work.train_rows:,} rows x "
-        f"{work.epochs:g} epochs and {EVALUATIONS} evaluations of {work.test_rows:,} rows"
+        f"{work.epochs:g} epoch{'' if work.epochs == 1 else 's'} and {EVALUATIONS} evaluations of "
+        f"{work.test_rows:,} rows"
     )
 
 

@@ -153,7 +153,11 @@ def _training(one: TrainingRun, records: Sequence[EnergyRecord], same_as: int | 
     work, shape = _training_work(one, facts), _shape("training", facts)
     again = f", the same request as training-{same_as}" if same_as is not None else ""
     rows = f"{words.counted(one.train_rows, 'row')} of {one.table}" if one.train_rows else one.table
-    times = f", {facts.epochs:g} epochs" if facts is not None and facts.epochs else ""
+    times = (
+        f", {facts.epochs:g} epoch{'' if facts.epochs == 1 else 's'}"
+        if facts is not None and facts.epochs
+        else ""
+    )
     tries = f", {one.attempts} attempts" if one.attempts > 1 else ""
     is_open = one.state in _OPEN
     return Run(
