@@ -238,7 +238,8 @@ def default_learning_rate(hidden_size: int | None) -> float:
 def _checkpoint_seconds(model: Any) -> float:
     """Return how long writing a checkpoint is likely to take: all weights, and two numbers for each that is trained."""
     weights = [(one.numel() * one.element_size(), one.requires_grad) for one in model.parameters()]
-    return sum(size * (3 if trained else 1) for size, trained in weights) / CHECKPOINT_BYTES_A_SECOND
+    size = sum(size * (3 if trained else 1) for size, trained in weights)
+    return float(size / CHECKPOINT_BYTES_A_SECOND)
 
 
 def _with_course(arguments: Mapping[str, Value], course: Course) -> Mapping[str, Value]:
