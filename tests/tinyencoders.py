@@ -34,6 +34,8 @@ def other(kind: str) -> Callable[[Path], Path]:
             DistilBertConfig,
             DistilBertForSequenceClassification,
             DistilBertModel,
+            LongformerConfig,
+            LongformerModel,
             RobertaConfig,
             RobertaForSequenceClassification,
             RobertaModel,
@@ -48,9 +50,14 @@ def other(kind: str) -> Callable[[Path], Path]:
             vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
             pad_token_id=pad, initializer_range=0.3, num_labels=3,
         )  # fmt: skip
+        longformer = LongformerConfig(
+            vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
+            attention_window=[4, 4], pad_token_id=pad, max_position_embeddings=130,
+        )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(tinymodels.SEED)
             model = {
+                "longformer": lambda: LongformerModel(longformer),
                 "distilbert": lambda: DistilBertModel(distil),
                 "distilbert with a head": lambda: DistilBertForSequenceClassification(distil),
                 "roberta": lambda: RobertaModel(roberta),

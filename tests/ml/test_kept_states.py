@@ -77,8 +77,13 @@ def _heads(model: Any) -> list[Any]:
     return [model.get_submodule(name) for name in _head_names(model)]
 
 
-def test_a_model_that_cannot_be_parted_is_trained_as_a_whole(tmp_path: Path) -> None:
-    base, rows = loaded(gpt2, tmp_path)
+@pytest.mark.parametrize(
+    "build", [gpt2, other("longformer")], ids=["no embeddings of their own", "pads rows by itself"]
+)
+def test_a_model_that_cannot_be_parted_is_trained_as_a_whole(
+    build: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    base, rows = loaded(build, tmp_path)
 
     setting: Trainable = trainable(base, "last-layers", 3, rows, always)
 

@@ -259,7 +259,7 @@ def edit(
     """Send a request once more with another body of its type."""
     _act(
         "edit", [message_id], None, False, True, as_json, reason=reason, to=to, idempotency_key=idempotency_key,
-        body=_read(body),
+        body=body_text(body),
     )  # fmt: skip
 
 
@@ -431,7 +431,8 @@ class _Configured:
         return str(self._known.written(body_class, body))
 
 
-def _read(text: str) -> str:
+def body_text(text: str) -> str:
+    """Return a body as it was given, or what the file named after an ``@`` holds."""
     if not text.startswith("@"):
         return text
     try:

@@ -183,7 +183,7 @@ def send(
         "test",
         item=item,
         type=type,
-        body=_body(body),
+        body=messages.body_text(body),
         timeout=timeout,
         background=background,
         idempotency_key=idempotency_key,
@@ -338,15 +338,6 @@ def _priority(word: str | None, background: bool) -> int | None:
     if not background:
         raise BadRequest("--priority is for --background: what somebody waits for goes as sync.")
     return PRIORITIES[word]
-
-
-def _body(text: str) -> str:
-    if not text.startswith("@"):
-        return text
-    try:
-        return Path(text[1:]).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body file {text[1:]!r} cannot be read: {error}.") from None
 
 
 def _show_status(answer: dict[str, Any], as_json: bool) -> None:

@@ -20,6 +20,8 @@ BATCH = 32
 MOST_BYTES = 1 << 30
 #: By how much a chance may differ where the upper layers are asked what the whole model is asked.
 SAME_CHANCE = 0.02
+#: What comes of taking a model apart whose parts are called in another way, or that pads rows by itself.
+_OTHER_BUILD = (TypeError, ValueError, RuntimeError, AttributeError, LookupError)
 Row = dict[str, Any]
 
 
@@ -46,8 +48,8 @@ def keep_states(
     """
     import torch
 
-    size = int(base.model.config.hidden_size)
-    if 2 * size * sum(len(row["input_ids"]) for row in rows) > MOST_BYTES:
+    size = getattr(base.model.config, "hidden_size", None)
+    if not isinstance(size, int) or 2 * size * sum(len(row["input_ids"]) for row in rows) > MOST_BYTES:
         return None
     encoder = getattr(base.model, base.model.base_model_prefix)
     place = _place_of(encoder, layers)
@@ -55,7 +57,10 @@ def keep_states(
         return None
     some = list(rows[:BATCH])
     whole = _chances(base.model, base.collate(_without_labels(some)))
-    states = _states(base, layers[frozen], rows, go_on)
+    try:
+        states = _states(base, layers[frozen], rows, go_on)
+    except _OTHER_BUILD:
+        return None
     holder, name = place
     embeddings = encoder.embeddings
 
@@ -68,7 +73,7 @@ def keep_states(
     try:
         upper = _chances(base.model, _padded([{"inputs_embeds": states[id(row)]} for row in some]))
         same = float((upper - whole).abs().max()) <= SAME_CHANCE
-    except (TypeError, ValueError, RuntimeError, AttributeError):  # a model of another build
+    except _OTHER_BUILD:
         same = False
     if not same:
         join()
